@@ -1,1 +1,12 @@
-//! tapeflow-kernels
+//! The numeric kernels of tapeflow: slices in, slices out.
+//!
+//! Nothing here knows a tensor, a shape or a dtype enum; callers check shapes first and pass plain
+//! slices. This is the only crate of the workspace with `unsafe` code and CPU intrinsics.
+//!
+//! - [`element`]: the scalar types and the arithmetic that TensorFlow defines on them.
+//! - [`buffer`]: aligned memory that is reused instead of being returned to the system.
+
+pub mod buffer;
+pub mod element;
+
+pub use half::{bf16, f16};
