@@ -1,0 +1,61 @@
+//! What the ops that map element by element share: their rules of dtype and shape, and the calls
+//! of their kernels.
+
+use tapeflow_kernels::{self as kernels, Element};
+
+use crate::dtype::DTypes;
+use crate::error::{Error, Result};
+use crate::op::{Array, ArrayMut, check_dtype, check_same_dtype};
+use crate::shape::Spec;
+
+/// One input of an allowed dtype; the output is like it.
+pub(crate) fn infer_unary(op: &str, inputs: &[Spec], allowed: DTypes) -> Result<Vec<Spec>> {
+    check_dtype(op, "x", inputs[0].dtype, allowed)?;
+    Ok(vec![inputs[0]])
+}
+
+/// Two inputs of one allowed dtype that broadcast; the output has their dtype and common shape.
+pub(crate) fn infer_binary(op: &str, inputs: &[Spec], allowed: DTypes) -> Result<Vec<Spec>> {
+    let (x, y) = (&inputs[0], &inputs[1]);
+    check_same_dtype(op, x, y)?;
+    check_dtype(op, "x", x.dtype, allowed)?;
+    let shape = x.shape.broadcast(&y.shape).ok_or_else(|| {
+        Error::shape(format!("{op}: shapes {} and {} do not broadcast", x.shape, y.shape))
+    })?;
+    Ok(vec![Spec { dtype: x.dtype, shape }])
+}
+
+/// `output = f(input)`.
+pub(crate) fn run_unary<A: Element, C: Element>(
+    inputs: &[Array<'_>],
+    outputs: &mut [ArrayMut<'_>],
+    f: impl Fn(A) -> C + Copy + Sync,
+) -> Result<()> {
+    kernels::elementwise::unary(inputs[0].data(), outputs[0].data(), f);
+    Ok(())
+}
+
+/// `output = f(input 0, input 1)`, both broadcast to the output's shape.
+pub(crate) fn run_binary<A: Element, C: Element>(
+    inputs: &[Array<'_>],
+    outputs: &mut [ArrayMut<'_>],
+    f: impl Fn(A, A) -> C + Copy + Sync,
+) -> Result<()> {
+    let (x, y) = (&inputs[0], &inputs[1]);
+    let dims = *outputs[0].shape();
+    kernels::elementwise::binary(
+        (x.data(), x.shape()),
+        (y.data(), y.shape()),
+        (outputs[0].data(), &dims),
+        f,
+    );
+    Ok(())
+}
+
+/// `output = input`, broadcast to the output's shape.
+pub(crate) fn run_broadcast<T: Element>(input: Array<'_>, output: &mut ArrayMut<'_>) -> Result<()> {
+    let dims = *output.shape();
+    let strides = kernels::movement::broadcast_strides(input.shape(), &dims);
+    kernels::movement::gather(input.data::<T>(), 0, &strides, &dims, output.data());
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! The ops, one file each, in the folders of TensorFlow's modules.
+//!
+//! What several ops of a kind share stands beside them: [`elementwise`] for those that map element
+//! by element, [`Axes`] for those that reduce.
+
+pub mod array;
+mod axes;
+mod elementwise;
+pub mod linalg;
+pub mod math;
+pub mod nn;
+
+pub use axes::Axes;
+
+/// What an op file needs.
+mod prelude {
+    pub(crate) use tapeflow_kernels::{Element as Stored, Float, Number};
+
+    pub(crate) use super::elementwise;
+    pub(crate) use crate::dtype::{DType, DTypes, dispatch};
+    pub(crate) use crate::error::{Error, Result};
+    pub(crate) use crate::execute::apply;
+    pub(crate) use crate::op::{
+        Array, ArrayMut, Gradient, Op, Saves, check_dtype, check_rank, check_same_dtype,
+    };
+    pub(crate) use crate::shape::{Shape, Spec};
+    pub(crate) use crate::tensor::Tensor;
+}

@@ -1,0 +1,131 @@
+//! Walking several arrays in step: strides over one set of extents, with axes merged where every
+//! array allows it.
+
+use crate::MAX_AXES;
+
+/// One set of extents and, for each of `N` arrays, the distance between neighbours on each axis.
+///
+/// Axes of extent one are gone and neighbouring axes are merged where all arrays cross from one to
+/// the other without a jump, so the last axis is as long as it can be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Walk<const N: usize> {
+    dims: [usize; MAX_AXES],
+    strides: [[isize; MAX_AXES]; N],
+    rank: usize,
+}
+
+/// Row-major strides of `dims` seen as the larger `out_dims`: zero along the axes where it
+/// broadcasts.
+pub(crate) fn broadcast_strides(dims: &[usize], out_dims: &[usize]) -> [isize; MAX_AXES] {
+    let mut strides = [0; MAX_AXES];
+    let lead = out_dims.len() - dims.len();
+    let mut step = 1;
+    for axis in (0..dims.len()).rev() {
+        if dims[axis] != 1 {
+            strides[lead + axis] = step;
+        }
+        step *= dims[axis] as isize;
+    }
+    strides
+}
+
+impl<const N: usize> Walk<N> {
+    pub(crate) fn new(dims: &[usize], strides: [&[isize]; N]) -> Walk<N> {
+        let mut walk =
+            Walk { dims: [1; MAX_AXES], strides: [[0; MAX_AXES]; N], rank: 0 };
+        for (axis, &dim) in dims.iter().enumerate() {
+            if dim == 1 {
+                continue;
+            }
+            let merges = walk.rank > 0
+                && (0..N).all(|i| {
+                    walk.strides[i][walk.rank - 1] == strides[i][axis] * dim as isize
+                });
+            if merges {
+                walk.dims[walk.rank - 1] *= dim;
+            } else {
+                walk.dims[walk.rank] = dim;
+                walk.rank += 1;
+            }
+            for i in 0..N {
+                walk.strides[i][walk.rank - 1] = strides[i][axis];
+            }
+        }
+        // A single element is one row of one.
+        walk.rank = walk.rank.max(1);
+        walk
+    }
+
+    /// The extent of the last axis.
+    pub(crate) fn row_len(&self) -> usize {
+        self.dims[self.rank - 1]
+    }
+
+    /// The strides along the last axis.
+    pub(crate) fn row_strides(&self) -> [isize; N] {
+        std::array::from_fn(|i| self.strides[i][self.rank - 1])
+    }
+
+    /// Visits the rows, or parts of rows, that make up the elements `start..start + len` in
+    /// row-major order: `visit(offset of each array, length)`.
+    pub(crate) fn rows(&self, start: usize, len: usize, mut visit: impl FnMut([isize; N], usize)) {
+        let last = self.rank - 1;
+        let mut index = [0; MAX_AXES];
+        let mut rest = start;
+        for axis in (0..self.rank).rev() {
+            index[axis] = rest % self.dims[axis];
+            rest /= self.dims[axis];
+        }
+        let mut left = len;
+        while left > 0 {
+            let offsets = std::array::from_fn(|i| {
+                (0..self.rank).map(|axis| index[axis] as isize * self.strides[i][axis]).sum()
+            });
+            let run = left.min(self.dims[last] - index[last]);
+            visit(offsets, run);
+            left -= run;
+            index[last] = 0;
+            for axis in (0..last).rev() {
+                index[axis] += 1;
+                if index[axis] < self.dims[axis] {
+                    break;
+                }
+                index[axis] = 0;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_merge_where_both_arrays_are_dense() {
+        let dims = [2, 3, 4];
+        let dense = broadcast_strides(&dims, &dims);
+        let row = broadcast_strides(&[4], &dims);
+        assert_eq!(Walk::new(&dims, [&dense[..], &dense[..]]).row_len(), 24);
+        let walk = Walk::new(&dims, [&dense[..], &row[..]]);
+        assert_eq!((walk.row_len(), walk.rank), (4, 2));
+    }
+
+    #[test]
+    fn any_part_of_the_walk_is_the_same_elements() {
+        let dims = [2, 3, 4];
+        let dense = broadcast_strides(&dims, &dims);
+        let column = broadcast_strides(&[3, 1], &dims);
+        let walk = Walk::new(&dims, [&dense[..], &column[..]]);
+        let elements = |start, len| {
+            let mut seen = Vec::new();
+            let steps = walk.row_strides();
+            walk.rows(start, len, |[a, b], run| {
+                seen.extend((0..run as isize).map(|i| (a + i * steps[0], b + i * steps[1])));
+            });
+            seen
+        };
+        let all = elements(0, 24);
+        assert_eq!(all[5], (5, 1));
+        assert_eq!([elements(0, 7), elements(7, 10), elements(17, 7)].concat(), all);
+    }
+}
