@@ -119,8 +119,7 @@ impl DTypes {
     pub const FLOATING: DTypes =
         DTypes::of(&[DType::Float16, DType::BFloat16, DType::Float32, DType::Float64]);
     /// `int8` to `int64`.
-    pub const SIGNED: DTypes =
-        DTypes::of(&[DType::Int8, DType::Int16, DType::Int32, DType::Int64]);
+    pub const SIGNED: DTypes = DTypes::of(&[DType::Int8, DType::Int16, DType::Int32, DType::Int64]);
     /// `uint8` to `uint64`.
     pub const UNSIGNED: DTypes =
         DTypes::of(&[DType::UInt8, DType::UInt16, DType::UInt32, DType::UInt64]);

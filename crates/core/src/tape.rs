@@ -344,47 +344,6 @@ impl GradientTape {
         pack::<S>(gradients, &nodes, unconnected)
     }
 
-    /// The derivative of every element of `target` with respect to every element of `source`: a
-    /// tensor of `target`'s shape followed by `source`'s, or `None` where none depends on it.
-    ///
-    /// # Errors
-    /// As for [`gradient`](Self::gradient).
-    ///
-    /// ```
-    /// use tapeflow_core::{GradientTape, Tensor};
-    ///
-    /// let x = Tensor::from([1.0f32, 2.0]);
-    /// let tape = GradientTape::new();
-    /// tape.watch(&x);
-    /// let y = &x * &x;
-    /// let jacobian = tape.jacobian(&y, &x)?.unwrap();
-    /// assert_eq!(jacobian.shape().dims(), [2, 2]);
-    /// assert_eq!(jacobian.to_vec::<f32>()?, [2.0, 0.0, 0.0, 4.0]);
-    /// # Ok::<(), tapeflow_core::Error>(())
-    /// ```
-    pub fn jacobian(&self, target: &Tensor, source: impl Watchable) -> Result<Option<Tensor>> {
-        let records = self.take_records()?;
-        let nodes = [source.node()];
-        let size = target.shape().num_elements();
-        let mut rows = Vec::with_capacity(size);
-        for element in 0..size {
-            let seed = array::one_hot(element as i64, size, 1.0, 0.0, -1, target.dtype())?;
-            let seed = array::reshape(seed, target.shape().map_i64())?;
-            let row = backward(records.clone(), vec![(target.id(), seed)], &nodes)?.swap_remove(0);
-            match row {
-                Some(row) => rows.push(row),
-                None => return Ok(None),
-            }
-        }
-        let Node(_, spec) = nodes[0];
-        let dims = [target.shape().dims(), spec.shape.dims()].concat();
-        let dims: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        array::reshape(array::stack(&rows, 0)?, dims).map(Some)
-    }
-
     /// The records to walk; a tape that is not persistent gives them up and stops recording.
     fn take_records(&self) -> Result<Vec<Rc<Record>>> {
         if self.persistent {

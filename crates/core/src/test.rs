@@ -1,7 +1,7 @@
 //! Checking gradients against finite differences, as `tf.test.compute_gradient` does.
 
 use crate::error::Result;
-use crate::ops::{math, Axes};
+use crate::ops::{Axes, math};
 use crate::tape::{GradientTape, UnconnectedGradients};
 use crate::tensor::Tensor;
 

@@ -206,10 +206,7 @@ mod tests {
         let variable = Variable::named("w", [1.0f32, 2.0]);
         let error = variable.assign([1.0f32]).unwrap_err();
         assert!(error.is_shape());
-        assert_eq!(
-            error.to_string(),
-            "Variable.assign: \"w\" is float32 [2], got float32 [1]"
-        );
+        assert_eq!(error.to_string(), "Variable.assign: \"w\" is float32 [2], got float32 [1]");
         assert!(variable.assign_add([1i32, 2]).unwrap_err().is_dtype());
     }
 }

@@ -5,8 +5,20 @@
 //!
 //! - [`element`]: the scalar types and the arithmetic that TensorFlow defines on them.
 //! - [`buffer`]: aligned memory that is reused instead of being returned to the system.
+//! - [`elementwise`], [`reduce`], [`movement`]: maps, reductions, gathers and scatters.
 
 pub mod buffer;
 pub mod element;
+pub mod elementwise;
+pub mod movement;
+pub mod parallel;
+pub mod reduce;
+pub mod simd;
+mod strided;
 
+pub use buffer::{AllocError, Buffer};
+pub use element::{Element, Float, Number};
 pub use half::{bf16, f16};
+
+/// The most axes that a strided kernel walks.
+pub const MAX_AXES: usize = 8;

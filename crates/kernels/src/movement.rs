@@ -7,6 +7,8 @@ use crate::element::Element;
 use crate::parallel::for_each_chunk_mut;
 use crate::strided::Walk;
 
+pub use crate::strided::broadcast_strides;
+
 /// Elements per piece of work.
 const CHUNK: usize = 16 * 1024;
 

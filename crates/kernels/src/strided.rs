@@ -15,9 +15,9 @@ pub(crate) struct Walk<const N: usize> {
 }
 
 /// Row-major strides of `dims` seen as the larger `out_dims`: zero along the axes where it
-/// broadcasts.
-pub(crate) fn broadcast_strides(dims: &[usize], out_dims: &[usize]) -> [isize; MAX_AXES] {
-    let mut strides = [0; MAX_AXES];
+/// broadcasts. One for each of `out_dims`.
+pub fn broadcast_strides(dims: &[usize], out_dims: &[usize]) -> Vec<isize> {
+    let mut strides = vec![0; out_dims.len()];
     let lead = out_dims.len() - dims.len();
     let mut step = 1;
     for axis in (0..dims.len()).rev() {
@@ -31,16 +31,14 @@ pub(crate) fn broadcast_strides(dims: &[usize], out_dims: &[usize]) -> [isize; M
 
 impl<const N: usize> Walk<N> {
     pub(crate) fn new(dims: &[usize], strides: [&[isize]; N]) -> Walk<N> {
-        let mut walk =
-            Walk { dims: [1; MAX_AXES], strides: [[0; MAX_AXES]; N], rank: 0 };
+        let mut walk = Walk { dims: [1; MAX_AXES], strides: [[0; MAX_AXES]; N], rank: 0 };
         for (axis, &dim) in dims.iter().enumerate() {
             if dim == 1 {
                 continue;
             }
             let merges = walk.rank > 0
-                && (0..N).all(|i| {
-                    walk.strides[i][walk.rank - 1] == strides[i][axis] * dim as isize
-                });
+                && (0..N)
+                    .all(|i| walk.strides[i][walk.rank - 1] == strides[i][axis] * dim as isize);
             if merges {
                 walk.dims[walk.rank - 1] *= dim;
             } else {
@@ -54,11 +52,6 @@ impl<const N: usize> Walk<N> {
         // A single element is one row of one.
         walk.rank = walk.rank.max(1);
         walk
-    }
-
-    /// The extent of the last axis.
-    pub(crate) fn row_len(&self) -> usize {
-        self.dims[self.rank - 1]
     }
 
     /// The strides along the last axis.
@@ -105,9 +98,10 @@ mod tests {
         let dims = [2, 3, 4];
         let dense = broadcast_strides(&dims, &dims);
         let row = broadcast_strides(&[4], &dims);
-        assert_eq!(Walk::new(&dims, [&dense[..], &dense[..]]).row_len(), 24);
+        let walk = Walk::new(&dims, [&dense[..], &dense[..]]);
+        assert_eq!((walk.dims[0], walk.rank), (24, 1));
         let walk = Walk::new(&dims, [&dense[..], &row[..]]);
-        assert_eq!((walk.row_len(), walk.rank), (4, 2));
+        assert_eq!((walk.dims[1], walk.rank), (4, 2));
     }
 
     #[test]

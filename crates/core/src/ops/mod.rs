@@ -5,7 +5,7 @@
 
 pub mod array;
 mod axes;
-mod elementwise;
+pub(crate) mod elementwise;
 pub mod linalg;
 pub mod math;
 pub mod nn;
@@ -14,15 +14,15 @@ pub use axes::Axes;
 
 /// What an op file needs.
 mod prelude {
-    pub(crate) use tapeflow_kernels::{Element as Stored, Float, Number};
+    pub(crate) use tapeflow_kernels::{Float, Number};
 
-    pub(crate) use super::elementwise;
     pub(crate) use crate::dtype::{DType, DTypes, dispatch};
     pub(crate) use crate::error::{Error, Result};
     pub(crate) use crate::execute::apply;
     pub(crate) use crate::op::{
         Array, ArrayMut, Gradient, Op, Saves, check_dtype, check_rank, check_same_dtype,
     };
+    pub(crate) use crate::ops::elementwise;
     pub(crate) use crate::shape::{Shape, Spec};
     pub(crate) use crate::tensor::Tensor;
 }

@@ -15,7 +15,8 @@ use crate::execute::allocate;
 use crate::op::Array;
 use crate::shape::{Shape, Spec};
 
-pub use convert::NestedArray;
+pub use convert::{NestedArray, constant};
+pub(crate) use display::{python_tuple, values_text};
 
 /// An immutable, dense, row-major array of one dtype, like `tf.Tensor`.
 ///

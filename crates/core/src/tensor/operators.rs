@@ -31,7 +31,7 @@ macro_rules! binary_operator {
             (Tensor, Tensor), (Tensor, &Tensor), (&Tensor, Tensor), (&Tensor, &Tensor),
             (&Variable, &Variable), (&Variable, Tensor), (&Variable, &Tensor),
             (Tensor, &Variable), (&Tensor, &Variable));
-        binary_operator!(number $Trait, $method, $function, f64, f32, i32);
+        binary_operator!(number $Trait, $method, $function, f64, i32);
     };
     (@ $Trait:ident, $method:ident, $function:path, $(($Left:ty, $Right:ty)),*) => {$(
         impl $Trait<$Right> for $Left {

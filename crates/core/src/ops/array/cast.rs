@@ -1,5 +1,7 @@
 //! Conversion between dtypes.
 
+use num_traits::AsPrimitive;
+
 use crate::ops::prelude::*;
 
 /// The op of [`cast`].
@@ -30,7 +32,7 @@ impl Op for Cast {
             });
         }
         dispatch!(any, inputs[0].dtype(), S => dispatch!(number, self.dtype, T => {
-            elementwise::run_unary(inputs, outputs, |x: S| tapeflow_kernels::cast::<S, T>(x))
+            elementwise::run_unary(inputs, outputs, |x: S| -> T { x.as_() })
         }))
     }
 

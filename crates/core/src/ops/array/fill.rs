@@ -87,7 +87,9 @@ pub fn ones_like(x: impl Into<Tensor>) -> Result<Tensor> {
 fn filled(shape: Shape, one: bool, dtype: DType) -> Result<Tensor> {
     match dtype {
         DType::Bool => Tensor::filled(one, shape),
-        _ => dispatch!(number, dtype, T => Tensor::filled(if one { T::ONE } else { T::ZERO }, shape)),
+        _ => {
+            dispatch!(number, dtype, T => Tensor::filled(if one { T::ONE } else { T::ZERO }, shape))
+        }
     }
 }
 

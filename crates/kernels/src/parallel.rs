@@ -1,0 +1,244 @@
+//! Splitting work over threads.
+//!
+//! Work is cut by shape: the caller names a number of pieces that does not depend on the number of
+//! threads, and each piece writes its own part of the output. Which thread takes a piece is left to
+//! chance, so results are the same bytes with any number of threads.
+//!
+//! The calling thread takes pieces too. With one thread, or from inside a piece, everything runs in
+//! the calling thread.
+
+use std::cell::Cell;
+use std::env;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+/// The number of threads set by [`set_threads`]; 0 while it is the default.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// The helpers of the calling thread, and how many they are.
+static POOL: Mutex<Option<(usize, Arc<ThreadPool>)>> = Mutex::new(None);
+
+thread_local! {
+    static INSIDE_PIECE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Sets the number of threads that work together; 0 means the default.
+pub fn set_threads(count: usize) {
+    THREADS.store(count, Ordering::Relaxed);
+}
+
+/// The number of threads that work together.
+///
+/// By default the environment variable `TAPEFLOW_NUM_THREADS`, else what the machine offers.
+pub fn threads() -> usize {
+    static DEFAULT: OnceLock<usize> = OnceLock::new();
+    match THREADS.load(Ordering::Relaxed) {
+        0 => *DEFAULT.get_or_init(|| {
+            let named = env::var("TAPEFLOW_NUM_THREADS").ok().and_then(|count| count.parse().ok());
+            named
+                .filter(|&count: &usize| count > 0)
+                .unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get))
+        }),
+        count => count,
+    }
+}
+
+/// Calls `piece` with every index below `count`, on several threads.
+///
+/// A piece should be worth some tens of microseconds; handing out work costs a few.
+///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// let sum = AtomicUsize::new(0);
+/// tapeflow_kernels::parallel::for_each_index(5, |index| {
+///     sum.fetch_add(index, Ordering::Relaxed);
+/// });
+/// assert_eq!(sum.into_inner(), 10);
+/// ```
+pub fn for_each_index(count: usize, piece: impl Fn(usize) + Sync) {
+    let helpers = threads().min(count).saturating_sub(1);
+    if helpers == 0 || INSIDE_PIECE.get() {
+        (0..count).for_each(piece);
+        return;
+    }
+    let Some(pool) = pool(threads() - 1) else {
+        (0..count).for_each(piece);
+        return;
+    };
+    let next = AtomicUsize::new(0);
+    let take_pieces = || {
+        let _guard = InsidePiece::enter();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= count {
+                break;
+            }
+            piece(index);
+        }
+    };
+    pool.in_place_scope(|scope| {
+        for _ in 0..helpers {
+            scope.spawn(|_| take_pieces());
+        }
+        take_pieces();
+    });
+}
+
+/// As [`for_each_index`] for pieces that can fail.
+///
+/// # Errors
+/// That of the failing piece with the lowest index; pieces with higher ones may have run or not.
+pub fn try_for_each_index<E: Send>(
+    count: usize,
+    piece: impl Fn(usize) -> Result<(), E> + Sync,
+) -> Result<(), E> {
+    let failed = AtomicUsize::new(usize::MAX);
+    let first = Mutex::new(None);
+    for_each_index(count, |index| {
+        if index > failed.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = piece(index) {
+            let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+            if index < failed.load(Ordering::Relaxed) {
+                failed.store(index, Ordering::Relaxed);
+                *first = Some(error);
+            }
+        }
+    });
+    match first.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// Cuts `out` into chunks of `chunk_len` elements (the last may be shorter) and calls `piece` with
+/// each chunk and its index, on several threads.
+///
+/// ```
+/// let mut out = [0; 10];
+/// tapeflow_kernels::parallel::for_each_chunk_mut(&mut out, 4, |index, chunk| chunk.fill(index));
+/// assert_eq!(out, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2]);
+/// ```
+///
+/// # Panics
+/// If `chunk_len` is 0.
+pub fn for_each_chunk_mut<T: Send>(
+    out: &mut [T],
+    chunk_len: usize,
+    piece: impl Fn(usize, &mut [T]) + Sync,
+) {
+    let len = out.len();
+    let shared = SharedMut::new(out);
+    for_each_index(len.div_ceil(chunk_len), |index| {
+        let start = index * chunk_len;
+        let end = len.min(start + chunk_len);
+        // SAFETY: the ranges of different indices do not overlap and lie within `out`.
+        piece(index, unsafe { shared.range(start, end) });
+    });
+}
+
+/// A mutable slice whose disjoint parts are written from several threads.
+pub(crate) struct SharedMut<'a, T> {
+    start: *mut T,
+    len: usize,
+    _slice: std::marker::PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: access goes through `range` and `as_mut_ptr`, whose users keep to disjoint parts.
+unsafe impl<T: Send> Sync for SharedMut<'_, T> {}
+
+impl<'a, T> SharedMut<'a, T> {
+    pub(crate) fn new(slice: &'a mut [T]) -> Self {
+        Self { start: slice.as_mut_ptr(), len: slice.len(), _slice: std::marker::PhantomData }
+    }
+
+    /// The elements from `start` to before `end`.
+    ///
+    /// # Safety
+    /// No two ranges in use at a time may overlap.
+    ///
+    /// # Panics
+    /// If the range is not within the slice.
+    #[expect(clippy::mut_from_ref, reason = "the caller keeps ranges disjoint")]
+    pub(crate) unsafe fn range(&self, start: usize, end: usize) -> &mut [T] {
+        assert!(start <= end && end <= self.len);
+        // SAFETY: the range is within the slice, and not otherwise in use.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), end - start) }
+    }
+
+    /// The start, for kernels that write blocks of a matrix in place.
+    pub(crate) fn as_mut_ptr(&self) -> *mut T {
+        self.start
+    }
+}
+
+/// Marks the current thread as being inside a piece, until dropped.
+struct InsidePiece;
+
+impl InsidePiece {
+    fn enter() -> Self {
+        INSIDE_PIECE.set(true);
+        Self
+    }
+}
+
+impl Drop for InsidePiece {
+    fn drop(&mut self) {
+        INSIDE_PIECE.set(false);
+    }
+}
+
+/// The pool of `helpers` threads; none if the system refuses to start them.
+fn pool(helpers: usize) -> Option<Arc<ThreadPool>> {
+    let mut current = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((size, pool)) = &*current
+        && *size == helpers
+    {
+        return Some(Arc::clone(pool));
+    }
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(helpers)
+        .thread_name(|index| format!("tapeflow-{index}"))
+        .build();
+    let pool = Arc::new(pool.ok()?);
+    *current = Some((helpers, Arc::clone(&pool)));
+    Some(pool)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_index_is_called_once() {
+        for count in [0, 1, 2, 100] {
+            let calls: Vec<_> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+            for_each_index(count, |index| {
+                calls[index].fetch_add(1, Ordering::Relaxed);
+            });
+            assert!(calls.iter().all(|call| call.load(Ordering::Relaxed) == 1));
+        }
+    }
+
+    #[test]
+    fn pieces_may_split_again() {
+        let mut out = vec![0; 1000];
+        for_each_chunk_mut(&mut out, 100, |index, chunk| {
+            for_each_chunk_mut(chunk, 7, |inner, part| part.fill(1000 * index + inner));
+        });
+        assert!(out.iter().enumerate().all(|(i, &v)| v == 1000 * (i / 100) + i % 100 / 7));
+    }
+
+    #[test]
+    fn the_error_of_the_lowest_index_is_returned() {
+        let result =
+            try_for_each_index(100, |index| if index % 10 == 3 { Err(index) } else { Ok(()) });
+        assert_eq!(result, Err(3));
+        assert_eq!(try_for_each_index(100, |_| Ok::<_, ()>(())), Ok(()));
+    }
+}
