@@ -5,6 +5,7 @@
 //! - the parts, each a whole number of bytes of code words, lowest bit first;
 //! - [`PADDING`] zero bytes, so that the reader may always load eight.
 
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::Error;
@@ -24,13 +25,13 @@ pub fn images(file: &[u8], images: &mut [u8], threads: usize) -> Result<(), Erro
     let (codes, rest) = split(file, TABLES * SYMBOLS / 2)?;
     let (count, rest) = split(rest, 4)?;
     let count = read_u32(count);
-    let mut outputs: Vec<&mut [u8]> = images.chunks_mut(PART_IMAGES * IMAGE).collect();
+    let outputs: Vec<&mut [u8]> = images.chunks_mut(PART_IMAGES * IMAGE).collect();
     if count != outputs.len() {
         return Err(Error::corrupt("wrong number of parts"));
     }
     let (sizes, mut rest) = split(rest, 4 * count)?;
     let mut parts = Vec::with_capacity(count);
-    for (size, output) in sizes.chunks_exact(4).map(read_u32).zip(outputs.drain(..)) {
+    for (size, output) in sizes.chunks_exact(4).map(read_u32).zip(outputs) {
         let tail = rest;
         rest = split(rest, size)?.1;
         parts.push((tail, size, output));
@@ -40,19 +41,23 @@ pub fn images(file: &[u8], images: &mut [u8], threads: usize) -> Result<(), Erro
     }
 
     let tables = tables(codes)?;
-    let share = count.div_ceil(threads.max(1)).max(1);
-    thread::scope(|scope| {
-        let mut shares = parts.chunks_mut(share);
-        let own = shares.next();
-        let workers: Vec<_> =
-            shares.map(|share| scope.spawn(|| decode_parts(&tables, share))).collect();
-        let mut result = own.map_or(Ok(()), |share| decode_parts(&tables, share));
-        for worker in workers {
-            let done =
-                worker.join().unwrap_or_else(|_| Err(Error::corrupt("a decoding thread panicked")));
-            result = result.and(done);
+    let parts = Mutex::new(parts.into_iter());
+    let work = || {
+        loop {
+            let part = parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((code, size, output)) = part else { return Ok(()) };
+            decode_part(&tables, code, size, output)?;
         }
-        result
+    };
+    thread::scope(|scope| {
+        // A thread that cannot be started leaves its parts to the others.
+        let start = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+        let helpers: Vec<_> = (1..threads.min(count)).map_while(start).collect();
+        let own = work();
+        helpers.into_iter().fold(own, |result, helper| {
+            let done = helper.join();
+            result.and(done.unwrap_or_else(|_| Err(Error::corrupt("a decoding thread panicked"))))
+        })
     })
 }
 
@@ -79,10 +84,6 @@ fn table(lengths: &[u8]) -> Result<Table, Error> {
         }
     }
     Ok(table)
-}
-
-fn decode_parts(tables: &[Table], parts: &mut [(&[u8], usize, &mut [u8])]) -> Result<(), Error> {
-    parts.iter_mut().try_for_each(|(code, size, output)| decode_part(tables, code, *size, output))
 }
 
 /// Decodes the part in the first `size` bytes of `code` into `output`.
