@@ -57,6 +57,10 @@ pub enum Split {
 #[allow(clippy::len_without_is_empty, reason = "never empty")]
 impl Split {
     /// Number of images and of labels: 60,000 or 10,000.
+    ///
+    /// ```
+    /// assert_eq!(tapeflow_mnist::Split::Test.len(), 10_000);
+    /// ```
     pub fn len(self) -> usize {
         self.labels().len()
     }
@@ -84,6 +88,14 @@ impl Split {
     ///
     /// # Errors
     /// If the embedded data is damaged.
+    ///
+    /// ```
+    /// use std::num::NonZero;
+    /// use tapeflow_mnist::Split;
+    ///
+    /// assert!(Split::Test.images_with(NonZero::<usize>::MIN)? == Split::Test.images()?);
+    /// # Ok::<(), tapeflow_mnist::Error>(())
+    /// ```
     pub fn images_with(self, threads: NonZero<usize>) -> Result<Vec<u8>, Error> {
         let mut pixels = vec![0; self.len() * ROWS * COLUMNS];
         decode::images(self.encoded_images(), &mut pixels, threads.get())?;
@@ -120,6 +132,11 @@ impl Split {
     }
 
     /// The genuine file of labels, as published: an IDX header of 8 bytes, then the labels.
+    ///
+    /// ```
+    /// let file = tapeflow_mnist::Split::Test.labels_idx();
+    /// assert_eq!(file[..8], [0, 0, 8, 1, 0, 0, 0x27, 0x10]);
+    /// ```
     pub fn labels_idx(self) -> &'static [u8] {
         match self {
             Self::Train => include_bytes!("../data/train-labels-idx1-ubyte"),
