@@ -5,12 +5,18 @@
 //!
 //! - [`element`]: the scalar types and the arithmetic that TensorFlow defines on them.
 //! - [`buffer`]: aligned memory that is reused instead of being returned to the system.
+//! - [`simd`]: the choice of vector instructions at run time.
+//! - [`parallel`]: splitting work over threads, by shape.
 //! - [`elementwise`], [`reduce`], [`movement`]: maps, reductions, gathers and scatters.
+//! - [`gemm`]: matrix products.
+//! - [`naive`]: the oracle of the fast kernels.
 
 pub mod buffer;
 pub mod element;
 pub mod elementwise;
+pub mod gemm;
 pub mod movement;
+pub mod naive;
 pub mod parallel;
 pub mod reduce;
 pub mod simd;

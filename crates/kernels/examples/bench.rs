@@ -1,0 +1,81 @@
+//! Measures the kernels on the shapes of the lesson's training step (batch 128).
+//!
+//! `cargo run --release -p tapeflow-kernels --example bench`
+
+use std::time::{Duration, Instant};
+
+use tapeflow_kernels::gemm::{Matrix, Update, gemm};
+use tapeflow_kernels::parallel::threads;
+use tapeflow_kernels::simd::Level;
+
+/// Median and minimum duration of `work`, after a warm-up.
+fn measure(mut work: impl FnMut()) -> (Duration, Duration) {
+    (0..3).for_each(|_| work());
+    let started = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < 15 || (started.elapsed() < Duration::from_millis(600) && times.len() < 500)
+    {
+        let start = Instant::now();
+        work();
+        times.push(start.elapsed());
+    }
+    times.sort();
+    (times[times.len() / 2], times[0])
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+/// Values in [-1, 1), the same every time.
+fn values(len: usize) -> Vec<f32> {
+    let mut state = 1u32;
+    (0..len)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+fn bench_gemm(
+    name: &str,
+    (m, n, k): (usize, usize, usize),
+    transposed: [bool; 2],
+    update: Update<f32>,
+) {
+    let (a, b, mut c) = (values(m * k), values(k * n), vec![0.0; m * n]);
+    let a = if transposed[0] {
+        Matrix::row_major(&a, m).transposed()
+    } else {
+        Matrix::row_major(&a, k)
+    };
+    let b = if transposed[1] {
+        Matrix::row_major(&b, k).transposed()
+    } else {
+        Matrix::row_major(&b, n)
+    };
+    let (median, minimum) =
+        measure(|| gemm(m, n, k, a, b, update, &mut c).expect("memory for packing"));
+    let gflops = |time: Duration| 2e-9 * (m * n * k) as f64 / time.as_secs_f64();
+    println!(
+        "{name:<28} {m:>5} x {n:>5} x {k:>5}  median {:>7.3} ms {:>5.0} GFLOP/s  min {:>7.3} ms {:>5.0} GFLOP/s",
+        milliseconds(median),
+        gflops(median),
+        milliseconds(minimum),
+        gflops(minimum),
+    );
+}
+
+fn main() {
+    println!("level {}, {} threads", Level::best(), threads());
+    let assign = Update::Assign;
+    bench_gemm("fc1: x w", (128, 1024, 6272), [false, false], assign);
+    bench_gemm("fc1: x^T dy", (6272, 1024, 128), [true, false], assign);
+    bench_gemm("fc1: w -= lr x^T dy", (6272, 1024, 128), [true, false], Update::AddScaled(-1e-3));
+    bench_gemm("fc1: dy w^T", (128, 6272, 1024), [false, true], assign);
+    bench_gemm("fc2: x w", (128, 10, 1024), [false, false], assign);
+    bench_gemm("fc2: x^T dy", (1024, 10, 128), [true, false], assign);
+    bench_gemm("fc2: dy w^T", (128, 1024, 10), [false, true], assign);
+    bench_gemm("square", (1024, 1024, 1024), [false, false], assign);
+}

@@ -1,0 +1,125 @@
+//! The tile: the small block of a product that is kept in registers.
+//!
+//! Every product in this crate, of matrices and of convolutions, is a loop over tiles. A tile is
+//! `rows` x `cols` elements of C, each a sum over k of A(i, k) B(k, j):
+//!
+//! - A is read one element at a time, so it may lie anywhere: A(i, k) is at
+//!   `a + row offset i + k offset`. The k offsets form segments of equal length: segment start plus
+//!   a multiple of `step`. A convolution reads its input in place this way, with a segment per row of
+//!   the filter. Where A was packed, row i is simply at offset i.
+//! - B is read a vector at a time: row k is at `b + k * b_stride`, and as many elements as the
+//!   next multiple of [`COL_GRANULE`] from `cols` must be readable.
+//! - C's row i is at `c + c_rows[i]`.
+
+use std::any::TypeId;
+use std::marker::PhantomData;
+
+use super::portable;
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
+use crate::element::Number;
+use crate::simd::Level;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Avx2Fma, Avx512};
+
+/// Rows of B are read in multiples of this many elements.
+pub(crate) const COL_GRANULE: usize = 16;
+
+/// One tile; see the module for the layout.
+pub(crate) struct Tile<'a, T> {
+    pub rows: usize,
+    pub cols: usize,
+    pub a: *const T,
+    /// The offset of each row of A; none where A is packed (row i at offset i).
+    pub a_rows: Option<&'a [usize]>,
+    /// The start of each segment of k, as an offset into A.
+    pub segments: &'a [usize],
+    pub segment_len: usize,
+    pub step: usize,
+    pub b: *const T,
+    pub b_stride: usize,
+    pub c: *mut T,
+    pub c_rows: &'a [usize],
+    /// None: C = A B. Some(alpha): C += alpha A B.
+    pub add_scaled: Option<T>,
+}
+
+/// The code that computes tiles of one element type at one level.
+#[derive(Clone, Copy)]
+pub(crate) struct Kernel<T> {
+    code: Code,
+    element: PhantomData<T>,
+}
+
+/// The x86 variants are for `f32` only.
+#[derive(Clone, Copy)]
+enum Code {
+    Portable(Level),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2Fma),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+}
+
+impl<T: Number> Kernel<T> {
+    pub(crate) fn new(level: Level) -> Self {
+        let code = match level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2(token) if TypeId::of::<T>() == TypeId::of::<f32>() => Code::Avx2(token),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512(token) if TypeId::of::<T>() == TypeId::of::<f32>() => Code::Avx512(token),
+            _ => Code::Portable(level),
+        };
+        Self { code, element: PhantomData }
+    }
+
+    /// The most rows of a tile.
+    pub(crate) fn max_rows(self) -> usize {
+        match self.code {
+            Code::Portable(_) => portable::ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Code::Avx2(_) => avx2::ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Code::Avx512(_) => avx512::ROWS,
+        }
+    }
+
+    /// The most columns of a tile; a multiple of [`COL_GRANULE`].
+    pub(crate) fn max_cols(self) -> usize {
+        match self.code {
+            Code::Portable(_) => portable::COLS,
+            #[cfg(target_arch = "x86_64")]
+            Code::Avx2(_) => avx2::COLS,
+            #[cfg(target_arch = "x86_64")]
+            Code::Avx512(_) => avx512::COLS,
+        }
+    }
+
+    /// Computes one tile.
+    ///
+    /// # Safety
+    /// All that the tile reads must be readable and its part of C writable, from this thread alone.
+    /// `rows` and `cols` must be at least 1 and within the kernel's maximum.
+    #[inline]
+    pub(crate) unsafe fn run(self, tile: &Tile<'_, T>) {
+        debug_assert!(1 <= tile.rows && tile.rows <= self.max_rows());
+        debug_assert!(1 <= tile.cols && tile.cols <= self.max_cols());
+        match self.code {
+            // SAFETY: as promised by the caller.
+            Code::Portable(level) => unsafe { portable::run(level, tile) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: this variant is made for f32 only, so the cast changes no type; the rest as
+            // promised by the caller.
+            Code::Avx2(token) => unsafe { avx2::run(token, &*std::ptr::from_ref(tile).cast()) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Code::Avx512(token) => unsafe { avx512::run(token, &*std::ptr::from_ref(tile).cast()) },
+        }
+    }
+}
+
+/// Cuts `len` into the fewest parts of at most `max`, as equal as possible: the length of all parts
+/// but the last, which may be shorter.
+pub(crate) fn even_part(len: usize, max: usize) -> usize {
+    len.div_ceil(len.div_ceil(max).max(1)).max(1)
+}
