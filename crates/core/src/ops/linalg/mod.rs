@@ -1,1 +1,5 @@
-//! `tf.linalg`: matrices.
+//! `tf.linalg`: matrix products.
+
+mod matmul;
+
+pub use matmul::{MatMul, matmul};
