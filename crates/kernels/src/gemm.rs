@@ -19,7 +19,7 @@
 //! Types other than `f32` use the same loops with a tile that the compiler vectorises; the 16-bit
 //! floats are widened to `f32` and rounded once at the end.
 
-mod pack;
+pub(crate) mod pack;
 mod portable;
 pub(crate) mod tile;
 

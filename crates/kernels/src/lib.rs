@@ -8,16 +8,19 @@
 //! - [`simd`]: the choice of vector instructions at run time.
 //! - [`parallel`]: splitting work over threads, by shape.
 //! - [`elementwise`], [`reduce`], [`movement`]: maps, reductions, gathers and scatters.
-//! - [`gemm`]: matrix products.
+//! - [`gemm`], [`conv`]: matrix products and convolutions with their gradients.
+//! - [`pool`]: max and average pooling with their gradients.
 //! - [`naive`]: the oracle of the fast kernels.
 
 pub mod buffer;
+pub mod conv;
 pub mod element;
 pub mod elementwise;
 pub mod gemm;
 pub mod movement;
 pub mod naive;
 pub mod parallel;
+pub mod pool;
 pub mod reduce;
 pub mod simd;
 mod strided;

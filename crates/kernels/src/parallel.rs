@@ -171,6 +171,11 @@ impl<'a, T> SharedMut<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), end - start) }
     }
 
+    /// The number of elements.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// The start, for kernels that write blocks of a matrix in place.
     pub(crate) fn as_mut_ptr(&self) -> *mut T {
         self.start

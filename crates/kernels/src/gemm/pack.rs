@@ -10,12 +10,12 @@ use crate::simd::Level;
 const RUN: usize = 16;
 
 /// The number of elements a row of a B panel of `cols` columns takes.
-pub(super) fn panel_width(cols: usize) -> usize {
+pub(crate) fn panel_width(cols: usize) -> usize {
     cols.next_multiple_of(COL_GRANULE)
 }
 
 /// Packs a tile of A: `rows` rows from `row`, `depth` columns from `k`, as `depth` groups of `rows`.
-pub(super) fn pack_a<T: Number>(
+pub(crate) fn pack_a<T: Number>(
     level: Level,
     a: &Matrix<'_, T>,
     (row, rows): (usize, usize),
@@ -29,7 +29,7 @@ pub(super) fn pack_a<T: Number>(
 
 /// Packs a panel of B: `depth` rows from `k`, `cols` columns from `col`, as `depth` rows of
 /// [`panel_width`] elements, the last ones zero.
-pub(super) fn pack_b<T: Number>(
+pub(crate) fn pack_b<T: Number>(
     level: Level,
     b: &Matrix<'_, T>,
     (k, depth): (usize, usize),

@@ -36,7 +36,7 @@ impl Random {
 }
 
 /// Fails unless all of `got` is within `bound * max(1, |expected|)` of `expected`.
-pub fn assert_close<T: Number>(got: &[T], expected: &[T], bound: f64, what: &str) {
+pub fn assert_close<T: Number, O: Number>(got: &[T], expected: &[O], bound: f64, what: &str) {
     assert_eq!(got.len(), expected.len(), "{what}");
     for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
         let (got, expected) = (got.to_f64(), expected.to_f64());

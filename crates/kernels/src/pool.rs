@@ -1,0 +1,389 @@
+//! Two-dimensional max and average pooling and their gradients, NHWC.
+//!
+//! A window is cut off at the edges of the image: padding is neither a maximum nor counted in an
+//! average, as in TensorFlow. A window that lies in the padding altogether has the maximum
+//! [`Number::MIN`] and the average 0.
+//!
+//! The first maximum in row-major order of the window wins, as in TensorFlow's CPU kernels. A NaN is
+//! greater than any number: it is the maximum of its window and receives the gradient.
+
+use crate::element::{Element, Float, Number};
+use crate::parallel::for_each_index;
+use crate::parallel::{SharedMut, for_each_chunk_mut};
+use crate::simd::Level;
+
+/// Elements that are worth a piece of parallel work.
+const PIECE_LEN: usize = 1 << 14;
+
+/// The shape of a pooling. All lengths are in elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pool2dGeometry {
+    /// Images.
+    pub batch: usize,
+    /// Rows of an input image.
+    pub in_h: usize,
+    /// Columns of an input image.
+    pub in_w: usize,
+    /// Channels, each pooled by itself.
+    pub channels: usize,
+    /// Rows of the window.
+    pub k_h: usize,
+    /// Columns of the window.
+    pub k_w: usize,
+    /// Rows of an output image.
+    pub out_h: usize,
+    /// Columns of an output image.
+    pub out_w: usize,
+    /// Input rows from one window to the next.
+    pub stride_h: usize,
+    /// Input columns from one window to the next.
+    pub stride_w: usize,
+    /// Rows of padding before the first.
+    pub pad_top: usize,
+    /// Columns of padding before the first.
+    pub pad_left: usize,
+}
+
+/// A window cut off at the edges of the image.
+#[derive(Clone, Copy)]
+struct Window {
+    first_row: usize,
+    end_row: usize,
+    first_col: usize,
+    end_col: usize,
+}
+
+impl Window {
+    fn area(&self) -> usize {
+        (self.end_row - self.first_row) * (self.end_col - self.first_col)
+    }
+}
+
+impl Pool2dGeometry {
+    /// The elements of one input image.
+    pub fn in_image_len(&self) -> usize {
+        self.in_h * self.in_w * self.channels
+    }
+
+    /// The elements of one output image.
+    pub fn out_image_len(&self) -> usize {
+        self.out_h * self.out_w * self.channels
+    }
+
+    fn check(&self, x: usize, y: usize) {
+        assert!(self.stride_h > 0 && self.stride_w > 0, "pool: no such geometry: {self:?}");
+        assert_eq!(x, self.batch * self.in_image_len(), "pool: input of {self:?}");
+        assert_eq!(y, self.batch * self.out_image_len(), "pool: output of {self:?}");
+    }
+
+    fn window(&self, out_y: usize, out_x: usize) -> Window {
+        let cut = |out: usize, stride: usize, pad: usize, k: usize, len: usize| {
+            let start = out.saturating_mul(stride);
+            let end = start.saturating_add(k).saturating_sub(pad).min(len);
+            (start.saturating_sub(pad).min(end), end)
+        };
+        let (first_row, end_row) = cut(out_y, self.stride_h, self.pad_top, self.k_h, self.in_h);
+        let (first_col, end_col) = cut(out_x, self.stride_w, self.pad_left, self.k_w, self.in_w);
+        Window { first_row, end_row, first_col, end_col }
+    }
+
+    /// The offsets of a window's pixels in an image, in row-major order.
+    fn pixels(&self, window: Window) -> impl Iterator<Item = usize> {
+        let (in_w, channels) = (self.in_w, self.channels);
+        (window.first_row..window.end_row).flat_map(move |row| {
+            (window.first_col..window.end_col).map(move |col| (row * in_w + col) * channels)
+        })
+    }
+
+    /// Whether windows are 2x2, do not overlap and are all whole.
+    fn is_whole_2x2(&self) -> bool {
+        (self.k_h, self.k_w, self.stride_h, self.stride_w) == (2, 2, 2, 2)
+            && (self.pad_top, self.pad_left) == (0, 0)
+            && 2 * self.out_h <= self.in_h
+            && 2 * self.out_w <= self.in_w
+    }
+
+    /// Calls `row` with each row of output pixels, its image and its position there, in parallel.
+    fn for_each_out_row<T: Element>(
+        &self,
+        y: &mut [T],
+        row: impl Fn(usize, usize, &mut [T]) + Sync,
+    ) {
+        let row_len = self.out_w * self.channels;
+        if y.is_empty() {
+            return;
+        }
+        let rows = PIECE_LEN.div_ceil(row_len);
+        for_each_chunk_mut(y, rows * row_len, |index, chunk| {
+            for (offset, out) in chunk.chunks_exact_mut(row_len).enumerate() {
+                let position = index * rows + offset;
+                row(position / self.out_h, position % self.out_h, out);
+            }
+        });
+    }
+
+    /// Calls `image` with each image of the input's gradient, in parallel.
+    fn for_each_in_image<T: Element>(&self, dx: &mut [T], image: impl Fn(usize, &mut [T]) + Sync) {
+        let len = self.in_image_len();
+        if dx.is_empty() {
+            return;
+        }
+        let images = (PIECE_LEN / len).max(1);
+        let count = dx.len() / len;
+        let shared = SharedMut::new(dx);
+        for_each_index(count.div_ceil(images), |piece| {
+            for index in piece * images..count.min((piece + 1) * images) {
+                // SAFETY: each image belongs to one piece.
+                image(index, unsafe { shared.range(index * len, (index + 1) * len) });
+            }
+        });
+    }
+}
+
+/// The maximum of each window of `x` into `y`.
+///
+/// ```
+/// use tapeflow_kernels::pool::{Pool2dGeometry, max_pool};
+/// let geometry = Pool2dGeometry {
+///     batch: 1, in_h: 2, in_w: 4, channels: 1, k_h: 2, k_w: 2, out_h: 1, out_w: 2,
+///     stride_h: 2, stride_w: 2, pad_top: 0, pad_left: 0,
+/// };
+/// let mut y = [0; 2];
+/// max_pool(&geometry, &[1, 2, 3, 4, 8, 7, 6, 5], &mut y);
+/// assert_eq!(y, [8, 6]);
+/// ```
+///
+/// # Panics
+/// If a slice does not have the length that the geometry says.
+pub fn max_pool<T: Number>(geometry: &Pool2dGeometry, x: &[T], y: &mut [T]) {
+    geometry.check(x.len(), y.len());
+    let g = *geometry;
+    let level = Level::best();
+    g.for_each_out_row(y, |image, out_y, out| {
+        let x = &x[image * g.in_image_len()..][..g.in_image_len()];
+        level.vectorize(|| {
+            if g.is_whole_2x2() {
+                max_row_2x2(&g, x, out_y, out);
+            } else {
+                max_row(&g, x, out_y, out);
+            }
+        });
+    });
+}
+
+#[inline(always)]
+fn max_row<T: Number>(g: &Pool2dGeometry, x: &[T], out_y: usize, out: &mut [T]) {
+    for (out_x, out) in out.chunks_exact_mut(g.channels).enumerate() {
+        out.fill(T::MIN);
+        for pixel in g.pixels(g.window(out_y, out_x)) {
+            for (best, &value) in out.iter_mut().zip(&x[pixel..]) {
+                *best = best.maximum(value);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn max_row_2x2<T: Number>(g: &Pool2dGeometry, x: &[T], out_y: usize, out: &mut [T]) {
+    let (c, row_len) = (g.channels, g.in_w * g.channels);
+    let (upper, lower) = x[2 * out_y * row_len..][..2 * row_len].split_at(row_len);
+    let pixels = upper.chunks_exact(2 * c).zip(lower.chunks_exact(2 * c));
+    for (out, (upper, lower)) in out.chunks_exact_mut(c).zip(pixels) {
+        let (upper, lower) = (upper.split_at(c), lower.split_at(c));
+        for (i, out) in out.iter_mut().enumerate() {
+            let top = upper.0[i].maximum(upper.1[i]);
+            *out = top.maximum(lower.0[i].maximum(lower.1[i]));
+        }
+    }
+}
+
+/// Whether `value` replaces the maximum found so far: it is greater, or the first NaN.
+#[inline(always)]
+fn replaces<T: Number>(value: T, best: T) -> bool {
+    let is_number = |value: T| value.partial_cmp(&value).is_some();
+    value > best || (is_number(best) && !is_number(value))
+}
+
+/// Writes to `places` the offset in `x` of the maximum of a window, for each channel.
+#[inline(always)]
+fn argmax<T: Number>(
+    g: &Pool2dGeometry,
+    x: &[T],
+    window: Window,
+    best: &mut [T],
+    places: &mut [usize],
+) {
+    for (index, pixel) in g.pixels(window).enumerate() {
+        for (c, (best, place)) in best.iter_mut().zip(places.iter_mut()).enumerate() {
+            let value = x[pixel + c];
+            if index == 0 || replaces(value, *best) {
+                (*best, *place) = (value, pixel + c);
+            }
+        }
+    }
+}
+
+/// The gradient with respect to the input of [`max_pool`]: `dy` goes to the place of each maximum,
+/// all else in `dx` is zero.
+///
+/// # Panics
+/// If a slice does not have the length that the geometry says.
+pub fn max_pool_grad<T: Number>(geometry: &Pool2dGeometry, x: &[T], dy: &[T], dx: &mut [T]) {
+    geometry.check(x.len(), dy.len());
+    geometry.check(dx.len(), dy.len());
+    let g = *geometry;
+    let level = Level::best();
+    g.for_each_in_image(dx, |image, dx| {
+        let x = &x[image * g.in_image_len()..][..g.in_image_len()];
+        let dy = &dy[image * g.out_image_len()..][..g.out_image_len()];
+        if g.is_whole_2x2() {
+            level.vectorize(|| max_grad_2x2(&g, x, dy, dx));
+        } else {
+            max_grad(&g, x, dy, dx);
+        }
+    });
+}
+
+fn max_grad<T: Number>(g: &Pool2dGeometry, x: &[T], dy: &[T], dx: &mut [T]) {
+    let (mut best, mut places) = (vec![T::MIN; g.channels], vec![0; g.channels]);
+    dx.fill(T::ZERO);
+    for (position, dy) in dy.chunks_exact(g.channels).enumerate() {
+        let window = g.window(position / g.out_w, position % g.out_w);
+        if window.area() == 0 {
+            continue;
+        }
+        argmax(g, x, window, &mut best, &mut places);
+        for (&place, &dy) in places.iter().zip(dy) {
+            dx[place] = dx[place].add(dy);
+        }
+    }
+}
+
+#[inline(always)]
+fn max_grad_2x2<T: Number>(g: &Pool2dGeometry, x: &[T], dy: &[T], dx: &mut [T]) {
+    let (c, row_len) = (g.channels, g.in_w * g.channels);
+    let (pooled, rest) = dx.split_at_mut(2 * g.out_h * row_len);
+    rest.fill(T::ZERO);
+    let rows = x.chunks_exact(2 * row_len).zip(pooled.chunks_exact_mut(2 * row_len));
+    for (dy, (x, dx)) in dy.chunks_exact(g.out_w * c).zip(rows) {
+        let (x_upper, x_lower) = x.split_at(row_len);
+        let (dx_upper, dx_lower) = dx.split_at_mut(row_len);
+        dx_upper[2 * g.out_w * c..].fill(T::ZERO);
+        dx_lower[2 * g.out_w * c..].fill(T::ZERO);
+        let x = x_upper.chunks_exact(2 * c).zip(x_lower.chunks_exact(2 * c));
+        let dx = dx_upper.chunks_exact_mut(2 * c).zip(dx_lower.chunks_exact_mut(2 * c));
+        for ((dy, x), dx) in dy.chunks_exact(c).zip(x).zip(dx) {
+            let (x0, x1) = x.0.split_at(c);
+            let (x2, x3) = x.1.split_at(c);
+            let (dx0, dx1) = dx.0.split_at_mut(c);
+            let (dx2, dx3) = dx.1.split_at_mut(c);
+            for i in 0..c {
+                let only = |chosen: bool| if chosen { dy[i] } else { T::ZERO };
+                let second = replaces(x1[i], x0[i]);
+                let upper = if second { x1[i] } else { x0[i] };
+                let fourth = replaces(x3[i], x2[i]);
+                let lower = if fourth { x3[i] } else { x2[i] };
+                let below = replaces(lower, upper);
+                dx0[i] = only(!below & !second);
+                dx1[i] = only(!below & second);
+                dx2[i] = only(below & !fourth);
+                dx3[i] = only(below & fourth);
+            }
+        }
+    }
+}
+
+/// The gradient of [`max_pool_grad`] with respect to its `dy`: the element of `ddx` (shaped as `x`)
+/// at the place of each maximum of `x`, into `ddy` (shaped as the output).
+///
+/// # Panics
+/// If a slice does not have the length that the geometry says.
+pub fn max_pool_grad_grad<T: Number>(geometry: &Pool2dGeometry, x: &[T], ddx: &[T], ddy: &mut [T]) {
+    geometry.check(x.len(), ddy.len());
+    geometry.check(ddx.len(), ddy.len());
+    let g = *geometry;
+    g.for_each_out_row(ddy, |image, out_y, out| {
+        let start = image * g.in_image_len();
+        let (mut best, mut places) = (vec![T::MIN; g.channels], vec![0; g.channels]);
+        for (out_x, out) in out.chunks_exact_mut(g.channels).enumerate() {
+            let window = g.window(out_y, out_x);
+            if window.area() == 0 {
+                out.fill(T::ZERO);
+                continue;
+            }
+            argmax(&g, &x[start..], window, &mut best, &mut places);
+            for (out, &place) in out.iter_mut().zip(&places) {
+                *out = ddx[start + place];
+            }
+        }
+    });
+}
+
+/// The average of each window of `x` into `y`; sums are kept in the accumulator type.
+///
+/// # Panics
+/// If a slice does not have the length that the geometry says.
+pub fn avg_pool<T: Float>(geometry: &Pool2dGeometry, x: &[T], y: &mut [T])
+where
+    T::Accumulator: Float,
+{
+    geometry.check(x.len(), y.len());
+    let g = *geometry;
+    let level = Level::best();
+    g.for_each_out_row(y, |image, out_y, out| {
+        let x = &x[image * g.in_image_len()..][..g.in_image_len()];
+        let mut sums = vec![T::Accumulator::ZERO; g.channels];
+        for (out_x, out) in out.chunks_exact_mut(g.channels).enumerate() {
+            let window = g.window(out_y, out_x);
+            let scale = reciprocal(window.area());
+            level.vectorize(|| {
+                sums.fill(T::Accumulator::ZERO);
+                for pixel in g.pixels(window) {
+                    for (sum, value) in sums.iter_mut().zip(&x[pixel..]) {
+                        *sum = sum.add(value.to_accumulator());
+                    }
+                }
+                for (out, sum) in out.iter_mut().zip(&sums) {
+                    *out = T::from_accumulator(sum.mul(scale));
+                }
+            });
+        }
+    });
+}
+
+/// The gradient with respect to the input of [`avg_pool`]: each element of `dy` is spread evenly
+/// over its window.
+///
+/// # Panics
+/// If a slice does not have the length that the geometry says.
+pub fn avg_pool_grad<T: Float>(geometry: &Pool2dGeometry, dy: &[T], dx: &mut [T])
+where
+    T::Accumulator: Float,
+{
+    geometry.check(dx.len(), dy.len());
+    let g = *geometry;
+    let level = Level::best();
+    g.for_each_in_image(dx, |image, dx| {
+        let dy = &dy[image * g.out_image_len()..][..g.out_image_len()];
+        let mut sums = vec![T::Accumulator::ZERO; g.in_image_len()];
+        for (position, dy) in dy.chunks_exact(g.channels).enumerate() {
+            let window = g.window(position / g.out_w, position % g.out_w);
+            let scale = reciprocal(window.area());
+            level.vectorize(|| {
+                for pixel in g.pixels(window) {
+                    for (sum, &dy) in sums[pixel..].iter_mut().zip(dy) {
+                        *sum = sum.add(dy.to_accumulator().mul(scale));
+                    }
+                }
+            });
+        }
+        for (dx, &sum) in dx.iter_mut().zip(&sums) {
+            *dx = T::from_accumulator(sum);
+        }
+    });
+}
+
+/// `1 / area`; 0 for an empty window, whose sum is 0 too.
+fn reciprocal<A: Float>(area: usize) -> A {
+    if area == 0 { A::ZERO } else { A::from_f64(1.0 / area as f64) }
+}
