@@ -4,9 +4,15 @@
 
 use std::time::{Duration, Instant};
 
+use tapeflow_kernels::conv::{
+    Conv2dGeometry, conv2d, conv2d_backprop_filter, conv2d_backprop_input,
+};
 use tapeflow_kernels::gemm::{Matrix, Update, gemm};
 use tapeflow_kernels::parallel::threads;
+use tapeflow_kernels::pool::{Pool2dGeometry, avg_pool, avg_pool_grad, max_pool, max_pool_grad};
 use tapeflow_kernels::simd::Level;
+
+const BATCH: usize = 128;
 
 /// Median and minimum duration of `work`, after a warm-up.
 fn measure(mut work: impl FnMut()) -> (Duration, Duration) {
@@ -59,12 +65,76 @@ fn bench_gemm(
         measure(|| gemm(m, n, k, a, b, update, &mut c).expect("memory for packing"));
     let gflops = |time: Duration| 2e-9 * (m * n * k) as f64 / time.as_secs_f64();
     println!(
-        "{name:<28} {m:>5} x {n:>5} x {k:>5}  median {:>7.3} ms {:>5.0} GFLOP/s  min {:>7.3} ms {:>5.0} GFLOP/s",
+        "{name:<28}{m:>5} x {n:>5} x {k:>5}  median {:>7.3} ms {:>5.0} GFLOP/s  min {:>7.3} ms {:>5.0} GFLOP/s",
         milliseconds(median),
         gflops(median),
         milliseconds(minimum),
         gflops(minimum),
     );
+}
+
+fn report(name: &str, work: impl FnMut()) {
+    let (median, minimum) = measure(work);
+    let (median, minimum) = (milliseconds(median), milliseconds(minimum));
+    println!("{name:<28} median {median:>7.3} ms  min {minimum:>7.3} ms");
+}
+
+/// A SAME convolution with 3x3 filters.
+fn bench_conv(name: &str, size: usize, in_c: usize, out_c: usize) {
+    let g = Conv2dGeometry {
+        batch: BATCH,
+        in_h: size,
+        in_w: size,
+        in_c,
+        k_h: 3,
+        k_w: 3,
+        out_c,
+        out_h: size,
+        out_w: size,
+        stride_h: 1,
+        stride_w: 1,
+        dilation_h: 1,
+        dilation_w: 1,
+        pad_top: 1,
+        pad_left: 1,
+        groups: 1,
+    };
+    let mut x = values(g.batch * g.in_image_len());
+    let mut y = values(g.batch * g.out_image_len());
+    let mut filters = values(g.filters_len());
+    let ok = "memory for scratch";
+    report(&format!("{name} forward"), || conv2d(&g, &x, &filters, &mut y).expect(ok));
+    report(&format!("{name} backprop_filter"), || {
+        conv2d_backprop_filter(&g, &x, &y, &mut filters).expect(ok);
+    });
+    report(&format!("{name} backprop_input"), || {
+        conv2d_backprop_input(&g, &y, &filters, &mut x).expect(ok);
+    });
+}
+
+/// The lesson's 2x2 pooling.
+fn bench_pool() {
+    let g = Pool2dGeometry {
+        batch: BATCH,
+        in_h: 28,
+        in_w: 28,
+        channels: 32,
+        k_h: 2,
+        k_w: 2,
+        out_h: 14,
+        out_w: 14,
+        stride_h: 2,
+        stride_w: 2,
+        pad_top: 0,
+        pad_left: 0,
+    };
+    let mut x = values(g.batch * g.in_image_len());
+    let mut dx = x.clone();
+    let mut y = values(g.batch * g.out_image_len());
+    report("max_pool", || max_pool(&g, &x, &mut y));
+    report("max_pool_grad", || max_pool_grad(&g, &x, &y, &mut dx));
+    report("avg_pool", || avg_pool(&g, &x, &mut y));
+    report("avg_pool_grad", || avg_pool_grad(&g, &y, &mut x));
 }
 
 fn main() {
@@ -78,4 +148,7 @@ fn main() {
     bench_gemm("fc2: x^T dy", (1024, 10, 128), [true, false], assign);
     bench_gemm("fc2: dy w^T", (128, 1024, 10), [false, true], assign);
     bench_gemm("square", (1024, 1024, 1024), [false, false], assign);
+    bench_conv("conv 28x28x1 -> 32", 28, 1, 32);
+    bench_conv("conv 14x14x32 -> 64", 14, 32, 64);
+    bench_pool();
 }

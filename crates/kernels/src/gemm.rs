@@ -27,6 +27,8 @@ pub(crate) mod tile;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod transpose;
 
 use std::any::TypeId;
 

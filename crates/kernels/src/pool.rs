@@ -10,7 +10,7 @@
 use crate::element::{Element, Float, Number};
 use crate::parallel::for_each_index;
 use crate::parallel::{SharedMut, for_each_chunk_mut};
-use crate::simd::Level;
+use crate::simd::{Level, vectorize};
 
 /// Elements that are worth a piece of parallel work.
 const PIECE_LEN: usize = 1 << 14;
@@ -161,7 +161,7 @@ pub fn max_pool<T: Number>(geometry: &Pool2dGeometry, x: &[T], y: &mut [T]) {
     let level = Level::best();
     g.for_each_out_row(y, |image, out_y, out| {
         let x = &x[image * g.in_image_len()..][..g.in_image_len()];
-        level.vectorize(|| {
+        vectorize!(level, || {
             if g.is_whole_2x2() {
                 max_row_2x2(&g, x, out_y, out);
             } else {
@@ -199,9 +199,10 @@ fn max_row_2x2<T: Number>(g: &Pool2dGeometry, x: &[T], out_y: usize, out: &mut [
 
 /// Whether `value` replaces the maximum found so far: it is greater, or the first NaN.
 #[inline(always)]
+#[expect(clippy::eq_op, reason = "only NaN differs from itself")]
 fn replaces<T: Number>(value: T, best: T) -> bool {
-    let is_number = |value: T| value.partial_cmp(&value).is_some();
-    value > best || (is_number(best) && !is_number(value))
+    // Without short-circuits, which would keep loops from being vectorised.
+    (value > best) | ((value != value) & (best == best))
 }
 
 /// Writes to `places` the offset in `x` of the maximum of a window, for each channel.
@@ -237,7 +238,7 @@ pub fn max_pool_grad<T: Number>(geometry: &Pool2dGeometry, x: &[T], dy: &[T], dx
         let x = &x[image * g.in_image_len()..][..g.in_image_len()];
         let dy = &dy[image * g.out_image_len()..][..g.out_image_len()];
         if g.is_whole_2x2() {
-            level.vectorize(|| max_grad_2x2(&g, x, dy, dx));
+            vectorize!(level, || max_grad_2x2(&g, x, dy, dx));
         } else {
             max_grad(&g, x, dy, dx);
         }
@@ -273,23 +274,31 @@ fn max_grad_2x2<T: Number>(g: &Pool2dGeometry, x: &[T], dy: &[T], dx: &mut [T]) 
         let x = x_upper.chunks_exact(2 * c).zip(x_lower.chunks_exact(2 * c));
         let dx = dx_upper.chunks_exact_mut(2 * c).zip(dx_lower.chunks_exact_mut(2 * c));
         for ((dy, x), dx) in dy.chunks_exact(c).zip(x).zip(dx) {
-            let (x0, x1) = x.0.split_at(c);
-            let (x2, x3) = x.1.split_at(c);
-            let (dx0, dx1) = dx.0.split_at_mut(c);
-            let (dx2, dx3) = dx.1.split_at_mut(c);
-            for i in 0..c {
-                let only = |chosen: bool| if chosen { dy[i] } else { T::ZERO };
-                let second = replaces(x1[i], x0[i]);
-                let upper = if second { x1[i] } else { x0[i] };
-                let fourth = replaces(x3[i], x2[i]);
-                let lower = if fourth { x3[i] } else { x2[i] };
-                let below = replaces(lower, upper);
-                dx0[i] = only(!below & !second);
-                dx1[i] = only(!below & second);
-                dx2[i] = only(below & !fourth);
-                dx3[i] = only(below & fourth);
-            }
+            max_grad_window([x.0, x.1], dy, [dx.0, dx.1]);
         }
+    }
+}
+
+/// The gradient of one 2x2 window: two pixels of two rows.
+#[inline(always)]
+fn max_grad_window<T: Number>([x_upper, x_lower]: [&[T]; 2], dy: &[T], dx: [&mut [T]; 2]) {
+    let c = dy.len();
+    let [dx_upper, dx_lower] = dx;
+    let (dx0, dx1) = dx_upper[..2 * c].split_at_mut(c);
+    let (dx2, dx3) = dx_lower[..2 * c].split_at_mut(c);
+    let (x0, x1) = x_upper[..2 * c].split_at(c);
+    let (x2, x3) = x_lower[..2 * c].split_at(c);
+    for i in 0..c {
+        let second = replaces(x1[i], x0[i]);
+        let upper = if second { x1[i] } else { x0[i] };
+        let fourth = replaces(x3[i], x2[i]);
+        let lower = if fourth { x3[i] } else { x2[i] };
+        let below = replaces(lower, upper);
+        let (dy_upper, dy_lower) = if below { (T::ZERO, dy[i]) } else { (dy[i], T::ZERO) };
+        dx0[i] = if second { T::ZERO } else { dy_upper };
+        dx1[i] = if second { dy_upper } else { T::ZERO };
+        dx2[i] = if fourth { T::ZERO } else { dy_lower };
+        dx3[i] = if fourth { dy_lower } else { T::ZERO };
     }
 }
 
@@ -336,7 +345,7 @@ where
         for (out_x, out) in out.chunks_exact_mut(g.channels).enumerate() {
             let window = g.window(out_y, out_x);
             let scale = reciprocal(window.area());
-            level.vectorize(|| {
+            vectorize!(level, || {
                 sums.fill(T::Accumulator::ZERO);
                 for pixel in g.pixels(window) {
                     for (sum, value) in sums.iter_mut().zip(&x[pixel..]) {
@@ -369,7 +378,7 @@ where
         for (position, dy) in dy.chunks_exact(g.channels).enumerate() {
             let window = g.window(position / g.out_w, position % g.out_w);
             let scale = reciprocal(window.area());
-            level.vectorize(|| {
+            vectorize!(level, || {
                 for pixel in g.pixels(window) {
                     for (sum, &dy) in sums[pixel..].iter_mut().zip(dy) {
                         *sum = sum.add(dy.to_accumulator().mul(scale));

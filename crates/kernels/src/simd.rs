@@ -37,7 +37,7 @@ impl Avx512 {
     }
 
     #[inline]
-    fn vectorize<R>(self, work: impl FnOnce() -> R) -> R {
+    pub(crate) fn vectorize<R>(self, work: impl FnOnce() -> R) -> R {
         #[target_feature(
             enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c,bmi1,bmi2"
         )]
@@ -62,7 +62,7 @@ impl Avx2Fma {
     }
 
     #[inline]
-    fn vectorize<R>(self, work: impl FnOnce() -> R) -> R {
+    pub(crate) fn vectorize<R>(self, work: impl FnOnce() -> R) -> R {
         #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2")]
         fn widened<R>(work: impl FnOnce() -> R) -> R {
             work()
@@ -126,10 +126,21 @@ impl Level {
         }
     }
 
+    /// The proof of AVX2, where this level has it.
+    #[cfg(target_arch = "x86_64")]
+    pub fn avx2(self) -> Option<Avx2Fma> {
+        match self {
+            Self::Portable => None,
+            Self::Avx2(token) => Some(token),
+            Self::Avx512(token) => Some(token.avx2()),
+        }
+    }
+
     /// Runs `work` compiled for this level, so that its loops use the wide registers.
     ///
-    /// Only what is inlined into the closure is compiled so: helpers that it calls in a loop should
-    /// be `#[inline(always)]`.
+    /// Only what is inlined is compiled so. Helpers that the closure calls in a loop should be
+    /// `#[inline(always)]`; the closure itself is inlined while it is short, and always with the
+    /// macro of the same name, for use in this crate.
     ///
     /// ```
     /// use tapeflow_kernels::simd::Level;
@@ -148,6 +159,21 @@ impl Level {
         }
     }
 }
+
+/// As [`Level::vectorize`], with a copy of the closure for each level: a function with one caller is
+/// inlined there however long it is.
+macro_rules! vectorize {
+    ($level:expr, $work:expr) => {
+        match $level {
+            $crate::simd::Level::Portable => $work(),
+            #[cfg(target_arch = "x86_64")]
+            $crate::simd::Level::Avx2(token) => token.vectorize($work),
+            #[cfg(target_arch = "x86_64")]
+            $crate::simd::Level::Avx512(token) => token.vectorize($work),
+        }
+    };
+}
+pub(crate) use vectorize;
 
 impl fmt::Display for Level {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

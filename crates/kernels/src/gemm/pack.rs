@@ -1,9 +1,14 @@
 //! Copies of parts of A and B in the order in which a tile reads them.
 
+#[cfg(target_arch = "x86_64")]
+use std::any::TypeId;
+
 use super::Matrix;
 use super::tile::COL_GRANULE;
+#[cfg(target_arch = "x86_64")]
+use super::transpose;
 use crate::element::Number;
-use crate::simd::Level;
+use crate::simd::{Level, vectorize};
 
 /// Elements of a line of the source that are copied at a time when rows become columns: a cache
 /// line of `f32`, so that each line of the source is read once.
@@ -23,8 +28,7 @@ pub(crate) fn pack_a<T: Number>(
     packed: &mut [T],
 ) {
     let source = a.window(row, k);
-    let (along, across) = (a.col_stride, a.row_stride);
-    level.vectorize(|| interleave(source, depth, along, rows, across, rows, packed));
+    interleave(level, source, (depth, a.col_stride), (rows, a.row_stride), packed, rows);
 }
 
 /// Packs a panel of B: `depth` rows from `k`, `cols` columns from `col`, as `depth` rows of
@@ -38,30 +42,34 @@ pub(crate) fn pack_b<T: Number>(
 ) {
     let source = b.window(k, col);
     let width = panel_width(cols);
-    let (along, across) = (b.row_stride, b.col_stride);
-    level.vectorize(|| {
-        if cols < width {
-            packed[..depth * width].fill(T::ZERO);
-        }
-        interleave(source, depth, along, cols, across, width, packed);
-    });
+    if cols < width {
+        packed[..depth * width].fill(T::ZERO);
+    }
+    interleave(level, source, (depth, b.row_stride), (cols, b.col_stride), packed, width);
 }
 
 /// Writes `packed[i * width + j] = source[i * along + j * across]` for i < depth, j < lines.
-#[inline(always)]
 fn interleave<T: Number>(
+    level: Level,
     source: &[T],
-    depth: usize,
-    along: usize,
-    lines: usize,
-    across: usize,
-    width: usize,
+    (depth, along): (usize, usize),
+    (lines, across): (usize, usize),
     packed: &mut [T],
+    width: usize,
 ) {
     if across == 1 {
-        for (i, group) in packed.chunks_exact_mut(width).take(depth).enumerate() {
-            group[..lines].copy_from_slice(&source[i * along..][..lines]);
-        }
+        vectorize!(level, || copy_rows(source, (depth, along), lines, packed, width));
+        return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if let Some(token) = level.avx2()
+        && TypeId::of::<T>() == TypeId::of::<f32>()
+        && along == 1
+        && lines >= transpose::BLOCK
+    {
+        // Casts of f32 to itself.
+        let (source, packed) = (bytemuck::cast_slice(source), bytemuck::cast_slice_mut(packed));
+        transpose::transpose(token, source, across, (depth, lines), packed, width);
         return;
     }
     for start in (0..depth).step_by(RUN) {
@@ -72,6 +80,25 @@ fn interleave<T: Number>(
             for i in 0..run {
                 block[i * width + j] = line[i * along];
             }
+        }
+    }
+}
+
+#[inline(always)]
+fn copy_rows<T: Number>(
+    source: &[T],
+    (depth, along): (usize, usize),
+    lines: usize,
+    packed: &mut [T],
+    width: usize,
+) {
+    // Whole panels are copied as arrays: a few vector moves instead of a call for each row.
+    const PANEL: usize = 2 * COL_GRANULE;
+    for (i, group) in packed.chunks_exact_mut(width).take(depth).enumerate() {
+        let row = &source[i * along..][..lines];
+        match (group.first_chunk_mut::<PANEL>(), row.first_chunk::<PANEL>()) {
+            (Some(group), Some(row)) if lines == PANEL => *group = *row,
+            _ => group[..lines].copy_from_slice(row),
         }
     }
 }

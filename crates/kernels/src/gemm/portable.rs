@@ -2,7 +2,7 @@
 
 use super::tile::Tile;
 use crate::element::Number;
-use crate::simd::Level;
+use crate::simd::{Level, vectorize};
 
 pub(super) const ROWS: usize = 4;
 pub(super) const COLS: usize = 16;
@@ -12,7 +12,7 @@ pub(super) const COLS: usize = 16;
 /// # Safety
 /// As for [`Kernel::run`](super::tile::Kernel::run).
 pub(super) unsafe fn run<T: Number>(level: Level, tile: &Tile<'_, T>) {
-    level.vectorize(|| {
+    vectorize!(level, || {
         // SAFETY: as promised by the caller.
         unsafe {
             match tile.rows {
