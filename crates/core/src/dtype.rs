@@ -224,8 +224,8 @@ impl Element for bool {
 }
 
 /// Evaluates an expression of type `Result<_>` with `$T` bound to the stored type of a dtype of
-/// one family: `float`, `number` (floats and integers) or `any` (`bool` as `u8` besides). A dtype
-/// outside the family is an error; `infer` has refused it before it comes here.
+/// one family: `float`, `product` (what matrix products and convolutions take), `number` (floats
+/// and integers) or `any` (`bool` as `u8` besides). A dtype outside the family is an error; `infer` has refused it before it comes here.
 macro_rules! dispatch {
     (float, $dtype:expr, $T:ident => $body:expr) => {
         $crate::dtype::dispatch!(@ $dtype, $T => $body,
@@ -236,6 +236,11 @@ macro_rules! dispatch {
             Float16: half::f16, BFloat16: half::bf16, Float32: f32, Float64: f64,
             Int8: i8, Int16: i16, Int32: i32, Int64: i64,
             UInt8: u8, UInt16: u16, UInt32: u32, UInt64: u64)
+    };
+    (product, $dtype:expr, $T:ident => $body:expr) => {
+        $crate::dtype::dispatch!(@ $dtype, $T => $body,
+            Float16: half::f16, BFloat16: half::bf16, Float32: f32, Float64: f64,
+            Int32: i32, Int64: i64)
     };
     (integer, $dtype:expr, $T:ident => $body:expr) => {
         $crate::dtype::dispatch!(@ $dtype, $T => $body,
