@@ -116,8 +116,7 @@ mod tests {
     fn the_gradient_must_have_the_shape_of_the_output() {
         let of = |shape: [usize; 4]| ones(shape, DType::Float32).unwrap();
         let (input, out_backprop) = (of([1, 4, 4, 1]), of([1, 4, 4, 2]));
-        let error =
-            conv2d_backprop_filter(input, [3, 3, 1, 2], out_backprop, 1, Padding::Valid);
+        let error = conv2d_backprop_filter(input, [3, 3, 1, 2], out_backprop, 1, Padding::Valid);
         assert_eq!(
             error.unwrap_err().to_string(),
             "nn.conv2d_backprop_filter: out_backprop is [1, 4, 4, 2], the output is [1, 2, 2, 2]"

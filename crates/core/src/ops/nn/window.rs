@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 use crate::shape::Shape;
+use crate::tensor::Tensor;
 
 /// Where the channels stand among a tensor's axes.
 ///
@@ -237,7 +238,7 @@ impl From<Vec<i64>> for PerAxis {
 
 /// `x`, which has four axes, with its axes in another order.
 pub(super) fn permute(x: &Tensor, axes: [i64; 4]) -> Result<Tensor> {
-    transpose(x, axes)
+    Err(Error::unsupported(format!("no transpose of {} to {axes:?} yet", x.spec())))
 }
 
 /// How a window moves along one axis.
@@ -312,12 +313,14 @@ pub(super) fn positions(
     Ok(positions)
 }
 
+/// The distance between neighbours among `count`, and 1 where there are no two: a number that says
+/// nothing may be of any size, and kernels are to be spared it.
+pub(super) fn distance(count: usize, distance: usize) -> usize {
+    if count > 1 { distance } else { 1 }
+}
+
 /// The padding before and after height and width; none for SAME, which follows from the extents.
-fn spatial_pads(
-    op: &str,
-    padding: Padding,
-    format: DataFormat,
-) -> Result<Option<[[usize; 2]; 2]>> {
+fn spatial_pads(op: &str, padding: Padding, format: DataFormat) -> Result<Option<[[usize; 2]; 2]>> {
     let pads = match padding {
         Padding::Same => return Ok(None),
         Padding::Valid => return Ok(Some([[0; 2]; 2])),
