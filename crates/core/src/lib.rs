@@ -7,6 +7,7 @@
 //! - [`op`]: the trait that every op implements; [`ops`]: one file per op, by TensorFlow's module.
 //! - [`execute`]: the one place where an op meets buffers.
 //! - [`GradientTape`]: differentiation of what was executed.
+//! - [`io`], [`train`]: tensors in files, checkpoints.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -14,12 +15,14 @@
 mod dtype;
 mod error;
 pub mod execute;
+pub mod io;
 pub mod op;
 pub mod ops;
 mod shape;
 mod tape;
 mod tensor;
 pub mod test;
+pub mod train;
 mod variable;
 
 pub use dtype::{DType, DTypes, Element};
