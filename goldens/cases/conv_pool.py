@@ -65,6 +65,12 @@ def conv2d(r):
         call = through_nhwc(tf.nn.conv2d) if layout == "NCHW" else None
         r.add("nn.conv2d", attrs, [x, f], call=call, tolerance=ACCUMULATED)
 
+    # Wide enough for whole SIMD tiles, with remainders; the lesson's layer; 1x1.
+    sizes = [([2, 9, 10, 17], [3, 3, 17, 35]), ([2, 14, 14, 1], [3, 3, 1, 32]), ([1, 7, 9, 40], [1, 1, 40, 33]), ([1, 12, 11, 8], [5, 5, 8, 16])]
+    for x, f in sizes:
+        attrs = {"strides": r.integer(1, 2), "padding": r.pick(["SAME", "VALID"])}
+        r.add("nn.conv2d", attrs, [r.values(x, "float32"), r.values(f, "float32")], tolerance=ACCUMULATED)
+
     x, f = r.values([1, 6, 6, 2], "int32"), r.values([3, 3, 2, 3], "int32")
     r.add("nn.conv2d", {"strides": 1, "padding": "SAME"}, [x, f], tolerance=EXACT)
     x, f = r.values([1, 5, 5, 2], "float32"), r.values([3, 3, 2, 3], "float32")
@@ -106,8 +112,8 @@ def pool(r, op, function, dtypes, explicit_pads):
         r.add(op, attrs, [x], call=call)
     # The lesson's pool, on an odd size too.
     lesson = {"ksize": [1, 2, 2, 1], "strides": [1, 2, 2, 1], "padding": "SAME"}
-    for size in [8, 7]:
-        r.add(op, lesson, [r.values([2, size, size, 3], "float32")])
+    for size, channels in [(8, 3), (7, 3), (10, 33)]:
+        r.add(op, lesson, [r.values([2, size, size, channels], "float32")])
     x = r.values([1, 5, 5, 2], "float32")
     ok = {"ksize": 2, "strides": 2, "padding": "SAME"}
     for key, bad in [("ksize", 0), ("strides", 0), ("ksize", [1, 2, 2]), ("padding", "FULL"), ("ksize", [1, 2, 2, 2])]:

@@ -4,6 +4,9 @@ import numpy as np
 
 from .recorder import ALL, ELEMENTWISE, EXACT, FLOATS, INTS, NUMERIC, SIGNED
 
+# A broadcast gradient is a sum of many terms, in an order of TensorFlow's own.
+LONG = {**ELEMENTWISE, "float32": (5e-6, 2e-5)}
+
 SPECIAL = [0.0, -0.0, 1.0, -1.0, float("inf"), float("-inf"), float("nan"), 0.5, -2.5]
 
 # op: (dtypes, low, high of the random floats; None for normal numbers)
@@ -30,7 +33,10 @@ def unary(r):
             dtype = order[i % len(order)]
             x = r.values(r.shape(r.integer(0, 4), high=4), dtype, *((low, high) if dtype in FLOATS else ()))
             r.add(op, {}, [x], tolerance=tolerance)
-        r.add(op, {}, [np.zeros([0, 3], np.float32)])
+        r.add(op, {}, [np.zeros([0, 3], np.float32)], tolerance=tolerance)
+        # Whole SIMD registers and a remainder.
+        for dtype in ["float32", "float64"]:
+            r.add(op, {}, [r.values([r.integer(150, 400)], dtype, low, high)], tolerance=tolerance)
         r.add(op, {}, [np.array(SPECIAL, np.float32)], grads=op == "nn.relu" or op == "math.negative")
         # Zero is where the conventions show: the slope of relu and abs is 0, of sqrt and log infinite.
         r.add(op, {}, [np.zeros([2], np.float64)])
@@ -81,6 +87,10 @@ def binary(r):
             dtype = order[i % len(order)]
             x, y = operands(r, op, dtype, *broadcast_pair(r))
             r.add(op, {}, [x, y])
+        # Whole SIMD registers and a remainder, alike and with a row or a column broadcast.
+        m, n = r.integer(5, 9), r.integer(33, 60)
+        for left, right in [([m, n], [m, n]), ([m, n], [n]), ([m, 1], [m, n])]:
+            r.add(op, {}, list(operands(r, op, "float32", left, right)), tolerance=LONG)
         # Every special value against every other.
         column = np.array(SPECIAL, np.float32)[:, None]
         r.add(op, {}, [column, column.T], grads=False)

@@ -13,6 +13,7 @@ def softmaxes(r):
             scale = r.pick([1.0, 5.0])
             x = r.values(r.shape(rank, high=5), FLOATS[i % 4], -scale, scale)
             r.add(op, attrs, [x])
+        r.add(op, {}, [r.values([7, r.integer(33, 70)], "float32", -5, 5)])
         # Large logits must not overflow.
         r.add(op, {}, [np.array([[1000.0, 0.0, -1000.0], [88.0, 89.0, 90.0]], np.float32)])
         r.add(op, {}, [np.zeros([0, 4], np.float32)])
@@ -34,6 +35,8 @@ def softmax_cross_entropy(r):
         weights = r.rng.uniform(0.05, 1, logits.shape)
         labels = (weights / weights.sum(axis=axis, keepdims=True)).astype(logits.dtype)
         r.add(op, attrs, [labels, logits])
+    classes = r.integer(33, 70)
+    r.add(op, {}, [np.eye(classes, dtype=np.float32)[r.rng.integers(0, classes, 7)], r.values([7, classes], "float32")])
     one_hot = np.eye(4, dtype=np.float32)[[0, 3, 1]]
     r.add(op, {}, [one_hot, r.values([3, 4], "float32")])
     r.add(op, {}, [one_hot, np.array([[1000, 0, 0, 0]] * 3, np.float32)])

@@ -24,8 +24,15 @@ def build(r):
         a = left + ([k, m] if attrs.get("transpose_a") else [m, k])
         b = right + ([n, k] if attrs.get("transpose_b") else [k, n])
         r.add(op, attrs, [r.values(a, dtype), r.values(b, dtype)], tolerance=ACCUMULATED)
-    # A longer inner dimension, and none at all (zeros).
-    r.add(op, {}, [r.values([3, 70], "float32"), r.values([70, 17], "float32")], tolerance=ACCUMULATED)
+    # Whole tiles and remainders, each way round; a long inner dimension; a vector in effect.
+    for flags in [{}, {"transpose_a": True}, {"transpose_b": True}, {"transpose_a": True, "transpose_b": True}]:
+        m, k, n = r.integer(29, 40), r.integer(20, 50), r.integer(33, 50)
+        a = [k, m] if flags.get("transpose_a") else [m, k]
+        b = [n, k] if flags.get("transpose_b") else [k, n]
+        r.add(op, flags, [r.values(a, "float32"), r.values(b, "float32")], tolerance=ACCUMULATED)
+    for m, k, n in [(3, 700, 17), (1, 70, 40), (40, 70, 1)]:
+        r.add(op, {}, [r.values([m, k], "float32"), r.values([k, n], "float32")], tolerance=ACCUMULATED)
+    # No inner dimension: zeros.
     r.add(op, {}, [np.zeros([2, 0], np.float32), np.zeros([0, 3], np.float32)], tolerance=ACCUMULATED)
     r.add(op, {}, [np.zeros([0, 2], np.float32), np.zeros([2, 3], np.float32)], tolerance=ACCUMULATED)
     a, b = r.values([2, 3], "float32"), r.values([3, 4], "float32")

@@ -29,6 +29,9 @@ def reductions(r):
             if r.chance(0.5):
                 attrs["keepdims"] = r.chance(0.7)
             r.add(op, attrs, [r.values(r.shape(rank), order[i % len(order)])], tolerance=ACCUMULATED)
+        for axis in [None, 0, 1, [0, 2], [1, 2]]:
+            shape = [r.integer(3, 6), r.integer(7, 12), r.integer(17, 40)]
+            r.add(op, {"axis": axis}, [r.values(shape, "float32")], tolerance=ACCUMULATED)
         # Nothing to reduce: 0, NaN, -inf, inf; then an empty result.
         r.add(op, {"axis": 0}, [np.zeros([0, 3], np.float32)], grads=False)
         r.add(op, {"axis": 1}, [np.zeros([0, 3], np.float32)], grads=False)
