@@ -79,7 +79,8 @@ def conv2d(r):
     lesson = [r.values([1, 28, 28, 1], "float32"), r.values([3, 3, 1, 4], "float32")]
     for padding in ["SAME", "VALID"]:
         r.add("nn.conv2d", {"strides": [1, 3, 3, 1], "padding": padding}, lesson, tolerance=ACCUMULATED, grads=False)
-    r.add("nn.conv2d", ok, [np.zeros([0, 5, 5, 2], np.float32), f], tolerance=ACCUMULATED, grads=False)
+    # No images. In float64, since oneDNN gives a float32 result the input's shape.
+    r.add("nn.conv2d", ok, [np.zeros([0, 5, 5, 2]), f.astype(np.float64)], tolerance=ACCUMULATED, grads=False)
     r.refuse("nn.conv2d", ok, [r.values([1, 5, 5, 3], "float32"), f])
     # No case of an input of rank below 4 (TensorFlow 2.21 aborts the process there), of a filter larger
     # than a VALID input (oneDNN returns uninitialized memory), nor of padding in N or C (it is ignored).
