@@ -104,6 +104,46 @@ fn row<A: Element, B: Element, C: Element>(
     }
 }
 
+/// `out[i]` is `x[i]` where `condition[i]` is not 0, else `y[i]`, the three broadcast to `out_dims`
+/// by NumPy's rule.
+///
+/// ```
+/// let mut out = [0; 4];
+/// let (condition, x) = ([1, 0], [1, 2, 3, 4]);
+/// tapeflow_kernels::elementwise::select(
+///     (&condition, &[2]), (&x, &[2, 2]), (&[9], &[]), (&mut out, &[2, 2]),
+/// );
+/// assert_eq!(out, [1, 9, 3, 9]);
+/// ```
+///
+/// # Panics
+/// If a length is not the product of its extents.
+pub fn select<T: Element>(
+    (condition, condition_dims): (&[u8], &[usize]),
+    (x, x_dims): (&[T], &[usize]),
+    (y, y_dims): (&[T], &[usize]),
+    (out, out_dims): (&mut [T], &[usize]),
+) {
+    assert_eq!(condition.len(), condition_dims.iter().product());
+    assert_eq!(x.len(), x_dims.iter().product());
+    assert_eq!(y.len(), y_dims.iter().product());
+    assert_eq!(out.len(), out_dims.iter().product());
+    let strides = [condition_dims, x_dims, y_dims].map(|dims| broadcast_strides(dims, out_dims));
+    let walk = Walk::new(out_dims, [&strides[0], &strides[1], &strides[2]]);
+    let steps = walk.row_strides().map(|step| step as usize);
+    for_each_chunk_mut(out, CHUNK, |chunk_index, out| {
+        let mut done = 0;
+        walk.rows(chunk_index * CHUNK, out.len(), |starts, len| {
+            let [condition_start, x_start, y_start] = starts.map(|start| start as usize);
+            for (i, out) in out[done..done + len].iter_mut().enumerate() {
+                let chosen = condition[condition_start + i * steps[0]] != 0;
+                *out = if chosen { x[x_start + i * steps[1]] } else { y[y_start + i * steps[2]] };
+            }
+            done += len;
+        });
+    });
+}
+
 /// `y[i] = f(y[i], x[i])`: the updates of variables.
 ///
 /// ```
@@ -170,6 +210,19 @@ mod tests {
             let mut out = vec![0; out_dims.iter().product()];
             binary((&x, x_dims), (&y, y_dims), (&mut out, out_dims), |x: i64, y: i64| x - 3 * y);
             assert_eq!(out, naive(&x, x_dims, &y, y_dims, out_dims), "{x_dims:?} {y_dims:?}");
+        }
+    }
+
+    #[test]
+    fn select_crosses_chunk_borders() {
+        let dims = [3, CHUNK / 2 + 7];
+        let condition: Vec<u8> = (0..dims[1]).map(|i| u8::from(i % 3 == 0)).collect();
+        let x: Vec<i32> = (0..dims[0] as i32 * dims[1] as i32).collect();
+        let mut out = vec![0; x.len()];
+        select((&condition, &dims[1..]), (&x, &dims), (&[-1, -2, -3], &[3, 1]), (&mut out, &dims));
+        for (i, &value) in out.iter().enumerate() {
+            let (row, column) = (i / dims[1], i % dims[1]);
+            assert_eq!(value, if column % 3 == 0 { x[i] } else { -1 - row as i32 });
         }
     }
 

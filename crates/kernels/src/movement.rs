@@ -3,7 +3,7 @@
 //! Transposing, slicing, broadcasting and mirroring read a strided view; concatenating and padding
 //! write one.
 
-use crate::element::Element;
+use crate::element::{Element, Number};
 use crate::parallel::for_each_chunk_mut;
 use crate::strided::Walk;
 
@@ -66,6 +66,9 @@ pub fn scatter<T: Element>(
     dims: &[usize],
 ) {
     assert_eq!(x.len(), dims.iter().product());
+    if x.is_empty() {
+        return;
+    }
     let walk = Walk::new(dims, [strides]);
     let [step] = walk.row_strides();
     let mut done = 0;
@@ -81,6 +84,72 @@ pub fn scatter<T: Element>(
         }
         done += len;
     });
+}
+
+/// `out`, dense with as many elements on each axis as `indices` names there, becomes
+/// `out[i, j, ..] = x[indices[0][i], indices[1][j], ..]`.
+///
+/// ```
+/// // Rows 1 and 0, column 2 twice.
+/// let mut out = [0; 4];
+/// let indices = [vec![1, 0], vec![2, 2]];
+/// tapeflow_kernels::movement::gather_by_index(&[1, 2, 3, 4, 5, 6], &[2, 3], &indices, &mut out);
+/// assert_eq!(out, [6, 6, 3, 3]);
+/// ```
+///
+/// # Panics
+/// If an index falls outside its axis' part of `x`, or a length does not fit.
+pub fn gather_by_index<T: Element>(x: &[T], dims: &[usize], indices: &[Vec<usize>], out: &mut [T]) {
+    let mut places = out.iter_mut();
+    for_each_place(dims, indices, |place| {
+        *places.next().expect("out has a place for each index") = x[place];
+    });
+}
+
+/// The reverse of [`gather_by_index`]: `out[indices[0][i], indices[1][j], ..] += x[i, j, ..]`.
+///
+/// ```
+/// let mut out = [0; 3];
+/// tapeflow_kernels::movement::add_by_index(&[1, 2, 3], &[vec![2, 0, 2]], &mut out, &[3]);
+/// assert_eq!(out, [2, 0, 4]);
+/// ```
+///
+/// # Panics
+/// If an index falls outside its axis' part of `out`, or a length does not fit.
+pub fn add_by_index<T: Number>(x: &[T], indices: &[Vec<usize>], out: &mut [T], dims: &[usize]) {
+    let mut values = x.iter();
+    for_each_place(dims, indices, |place| {
+        let value = *values.next().expect("x has a value for each index");
+        out[place] = out[place].add(value);
+    });
+}
+
+/// Visits, in row-major order, where in an array of extents `dims` the named elements lie.
+fn for_each_place(dims: &[usize], indices: &[Vec<usize>], mut visit: impl FnMut(usize)) {
+    assert_eq!(dims.len(), indices.len());
+    let count: usize = indices.iter().map(Vec::len).product();
+    let Some((columns, rows)) = indices.split_last() else {
+        return visit(0);
+    };
+    if count == 0 {
+        return;
+    }
+    let strides = row_major_strides(dims);
+    let mut at = vec![0; rows.len()];
+    for _ in 0..count / columns.len() {
+        let row: usize =
+            (0..rows.len()).map(|axis| rows[axis][at[axis]] * strides[axis] as usize).sum();
+        for column in columns {
+            visit(row + column);
+        }
+        for axis in (0..rows.len()).rev() {
+            at[axis] += 1;
+            if at[axis] < rows[axis].len() {
+                break;
+            }
+            at[axis] = 0;
+        }
+    }
 }
 
 /// The strides of a dense row-major array.
@@ -102,6 +171,20 @@ mod tests {
         let mut out = [0; 4];
         gather(&x, 11, &[-4, -2], &[2, 2], &mut out);
         assert_eq!(out, [11, 9, 7, 5]);
+    }
+
+    #[test]
+    fn adding_undoes_a_gather_by_index_that_repeats_nothing() {
+        let x: Vec<i32> = (0..24).collect();
+        let indices = [vec![1, 0], vec![2, 0, 1], vec![3, 1, 0, 2]];
+        let (mut moved, mut back) = (vec![0; 24], vec![0; 24]);
+        gather_by_index(&x, &[2, 3, 4], &indices, &mut moved);
+        assert_eq!(moved[..5], [23, 21, 20, 22, 15]);
+        add_by_index(&moved, &indices, &mut back, &[2, 3, 4]);
+        assert_eq!(back, x);
+        // Nothing is nowhere.
+        scatter(&x[..0], &mut back, 24, &[4, 1], &[2, 0]);
+        gather_by_index(&x[..0], &[0, 2], &[vec![], vec![0, 1]], &mut []);
     }
 
     #[test]

@@ -261,8 +261,8 @@ fn largest_divisor(n: usize, limit: usize) -> usize {
         .unwrap_or(n)
 }
 
-/// The index of the first largest value along the middle of `[outer, len, inner]`; NaN counts as
-/// the largest nowhere but in first place, as in TensorFlow.
+/// The index of the first largest value along the middle of `[outer, len, inner]`. NaN is never the
+/// largest, as in TensorFlow; where no value is above the lowest, the index is 0.
 ///
 /// ```
 /// let mut indices = [0i64; 2];
@@ -283,10 +283,11 @@ pub fn argmax<T: Number, I>(
     assert!(len > 0, "the largest of nothing has no index");
     for (at, out) in out.iter_mut().enumerate() {
         let start = at / inner * len * inner + at % inner;
-        let mut best = 0;
-        for i in 1..len {
-            if x[start + i * inner] > x[start + best * inner] {
-                best = i;
+        let (mut best, mut largest) = (0, T::MIN);
+        for i in 0..len {
+            let value = x[start + i * inner];
+            if value > largest {
+                (best, largest) = (i, value);
             }
         }
         *out = index(best);
@@ -338,6 +339,16 @@ mod tests {
         assert!(out[0].is_nan());
         reduce(Min, &[] as &[f32], &[0], &[true], &mut out, |min| min);
         assert_eq!(out[0], f32::INFINITY);
+    }
+
+    #[test]
+    fn argmax_passes_over_nan() {
+        let mut out = [9];
+        let nan = f32::NAN;
+        for (x, want) in [([nan, 1.0, 2.0], 2), ([1.0, nan, 0.0], 0), ([nan; 3], 0)] {
+            argmax(&x, [1, 3, 1], &mut out, |index| index);
+            assert_eq!(out, [want]);
+        }
     }
 
     #[test]

@@ -2,8 +2,13 @@
 
 use std::ops::RangeFull;
 
+use crate::dtype::DTypes;
 use crate::error::{Error, Result};
-use crate::shape::{MAX_RANK, Shape};
+use crate::op::check_dtype;
+use crate::ops::{array, math};
+use crate::shape::{MAX_RANK, Shape, Spec};
+use crate::tape::Call;
+use crate::tensor::Tensor;
 
 /// Which axes a reduction removes: `..` for all of them, one index, or a list; negative ones count
 /// from the end.
@@ -39,6 +44,11 @@ impl Axes {
     /// Whether the reduced axes stay, with extent 1.
     pub fn keepdims(self, keepdims: bool) -> Axes {
         Axes { keepdims, ..self }
+    }
+
+    /// Whether it stands for every axis, however many there are.
+    pub(crate) fn is_all(&self) -> bool {
+        self.list.is_none()
     }
 
     /// For each axis of `shape`, whether it is reduced.
@@ -108,4 +118,23 @@ impl From<Vec<i64>> for Axes {
     fn from(axes: Vec<i64>) -> Axes {
         Axes::list(axes)
     }
+}
+
+/// The spec of a reduction of numbers: the input's dtype and the shape that is left.
+pub(crate) fn infer_reduction(op: &str, axes: &Axes, inputs: &[Spec]) -> Result<Vec<Spec>> {
+    check_dtype(op, "x", inputs[0].dtype, DTypes::NUMERIC)?;
+    let shape = axes.result(op, &inputs[0].shape)?;
+    Ok(vec![Spec { shape, ..inputs[0] }])
+}
+
+/// The gradient of a maximum or minimum over the `reduced` axes: the elements equal to it share
+/// it in equal parts. Where it is NaN none is equal, and the gradient is NaN, as in TensorFlow.
+pub(crate) fn extreme_gradient(call: &Call<'_>, reduced: &[bool]) -> Result<Tensor> {
+    let (x, kept) = (call.input(0), kept(call.input(0).shape(), reduced));
+    let chosen = math::equal(x, array::reshape(call.output(0), kept)?)?;
+    let chosen = array::cast(chosen, x.dtype())?;
+    let axes: Vec<i64> =
+        (0..reduced.len()).filter(|&axis| reduced[axis]).map(|axis| axis as i64).collect();
+    let count = math::reduce_sum(&chosen, Axes::list(axes).keepdims(true))?;
+    math::multiply(math::divide(chosen, count)?, array::reshape(call.upstream(), kept)?)
 }

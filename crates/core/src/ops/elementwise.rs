@@ -1,9 +1,9 @@
 //! What the ops that map element by element share: their rules of dtype and shape, and the calls
 //! of their kernels.
 
-use tapeflow_kernels::{self as kernels, Element};
+use tapeflow_kernels::{self as kernels, Element, Float};
 
-use crate::dtype::DTypes;
+use crate::dtype::{DType, DTypes, dispatch};
 use crate::error::{Error, Result};
 use crate::op::{Array, ArrayMut, check_dtype, check_same_dtype};
 use crate::shape::Spec;
@@ -58,4 +58,51 @@ pub(crate) fn run_broadcast<T: Element>(input: Array<'_>, output: &mut ArrayMut<
     let strides = kernels::movement::broadcast_strides(input.shape(), &dims);
     kernels::movement::gather(input.data::<T>(), 0, &strides, &dims, output.data());
     Ok(())
+}
+
+/// `output = f(input)` on floats: 16-bit ones are computed in `f32` and rounded once.
+pub(crate) fn run_unary_float(
+    inputs: &[Array<'_>],
+    outputs: &mut [ArrayMut<'_>],
+    single: impl Fn(f32) -> f32 + Copy + Sync,
+    double: impl Fn(f64) -> f64 + Copy + Sync,
+) -> Result<()> {
+    match inputs[0].dtype() {
+        DType::Float64 => run_unary(inputs, outputs, double),
+        dtype => dispatch!(float, dtype, T => {
+            run_unary(inputs, outputs, |x: T| T::from_f32(single(Float::to_f32(x))))
+        }),
+    }
+}
+
+/// `output = f(input 0, input 1)` on floats: 16-bit ones are computed in `f32` and rounded once.
+pub(crate) fn run_binary_float(
+    inputs: &[Array<'_>],
+    outputs: &mut [ArrayMut<'_>],
+    single: impl Fn(f32, f32) -> f32 + Copy + Sync,
+    double: impl Fn(f64, f64) -> f64 + Copy + Sync,
+) -> Result<()> {
+    match inputs[0].dtype() {
+        DType::Float64 => run_binary(inputs, outputs, double),
+        dtype => dispatch!(float, dtype, T => {
+            run_binary(inputs, outputs, |x: T, y: T| {
+                T::from_f32(single(Float::to_f32(x), Float::to_f32(y)))
+            })
+        }),
+    }
+}
+
+/// Two inputs of one allowed dtype that broadcast; the output is `bool`.
+pub(crate) fn infer_comparison(op: &str, inputs: &[Spec], allowed: DTypes) -> Result<Vec<Spec>> {
+    let specs = infer_binary(op, inputs, allowed)?;
+    Ok(specs.into_iter().map(|spec| Spec { dtype: DType::Bool, ..spec }).collect())
+}
+
+/// `output = f(input 0, input 1)` where `f` is a predicate.
+pub(crate) fn run_comparison<T: Element>(
+    inputs: &[Array<'_>],
+    outputs: &mut [ArrayMut<'_>],
+    f: impl Fn(&T, &T) -> bool + Copy + Sync,
+) -> Result<()> {
+    run_binary(inputs, outputs, |x: T, y: T| u8::from(f(&x, &y)))
 }

@@ -29,7 +29,7 @@ impl Dims {
         let known = known.fold(1usize, |product, &dim| product.saturating_mul(dim as usize));
         let mut resolved: Vec<usize> = dims.iter().map(|&dim| dim as usize).collect();
         if let Some(free) = dims.iter().position(|&dim| dim == -1) {
-            if known == 0 || elements % known != 0 {
+            if known == 0 || !elements.is_multiple_of(known) {
                 return refuse("no extent for -1 holds as many elements");
             }
             resolved[free] = elements / known;

@@ -1,0 +1,62 @@
+//! Element-wise equality.
+
+use crate::ops::prelude::*;
+
+/// The op of [`equal`].
+#[derive(Debug, Clone, Copy)]
+pub struct Equal;
+
+impl Op for Equal {
+    fn name(&self) -> &'static str {
+        "math.equal"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        elementwise::infer_comparison(self.name(), inputs, DTypes::ANY)
+    }
+
+    fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
+        dispatch!(any, inputs[0].dtype(), T => {
+            elementwise::run_comparison::<T>(inputs, outputs, PartialEq::eq)
+        })
+    }
+
+    fn gradient(&self) -> Gradient {
+        Gradient::NotDifferentiable
+    }
+}
+
+/// `x == y`, broadcast, as `bool`; NaN equals nothing, not even itself. `tf.math.equal`.
+///
+/// # Errors
+/// Dtypes that differ; shapes that do not broadcast.
+///
+/// ```
+/// use tapeflow_core::math;
+///
+/// let y = math::equal([1.0f32, 2.0, 0.5], 1.0f32)?;
+/// assert_eq!(y.to_vec::<bool>()?, [true, false, false]);
+/// # Ok::<(), tapeflow_core::Error>(())
+/// ```
+pub fn equal(x: impl Into<Tensor>, y: impl Into<Tensor>) -> Result<Tensor> {
+    apply(Equal, &[&x.into(), &y.into()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nan_and_the_zeros_compare_as_ieee_says() {
+        let y = equal([f32::NAN, 0.0], [f32::NAN, -0.0]).unwrap();
+        assert_eq!(y.to_vec::<bool>().unwrap(), [false, true]);
+    }
+
+    #[test]
+    fn what_is_refused() {
+        assert_eq!(equal([true, false], true).unwrap().dtype(), DType::Bool);
+        assert!(equal([1.0f32], [1i32]).unwrap_err().is_dtype());
+        let error = equal([1, 2], [1, 2, 3]).unwrap_err();
+        assert_eq!(error.to_string(), "math.equal: shapes [2] and [3] do not broadcast");
+    }
+}
