@@ -174,7 +174,7 @@ impl fmt::Debug for Variable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "<tf.Variable '{}' shape={} dtype={}, numpy=\n{}>",
+            "<tf.Variable '{}:0' shape={} dtype={}, numpy={}>",
             self.name(),
             crate::tensor::python_tuple(self.shape()),
             self.dtype(),

@@ -4,7 +4,7 @@
 //! tensor's dtype, shape and place, then the values, little-endian and without gaps.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
