@@ -6,6 +6,7 @@
 //! - [`Tensor`], [`Variable`], [`DType`], [`Shape`], [`Error`]: the nouns.
 //! - [`op`]: the trait that every op implements; [`ops`]: one file per op, by TensorFlow's module.
 //! - [`execute`]: the one place where an op meets buffers.
+//! - [`random`], [`initializers`], [`optimizers`]: TensorFlow's modules of these names.
 //! - [`GradientTape`]: differentiation of what was executed.
 //! - [`io`], [`train`]: tensors in files, checkpoints.
 
@@ -15,9 +16,12 @@
 mod dtype;
 mod error;
 pub mod execute;
+pub mod initializers;
 pub mod io;
 pub mod op;
 pub mod ops;
+pub mod optimizers;
+pub mod random;
 mod shape;
 mod tape;
 mod tensor;

@@ -171,6 +171,36 @@ pub fn zip_in_place<A: Element, B: Element>(
     });
 }
 
+/// `z[i] = f(z[i], x[i], y[i])`: the updates of optimizers that keep state.
+///
+/// ```
+/// let mut w = [1.0f32, 2.0];
+/// let (m, v) = ([0.5, 0.5], [2.0, 4.0]);
+/// tapeflow_kernels::elementwise::zip2_in_place(&mut w, &m, &v, |w, m: f32, v: f32| w - m / v);
+/// assert_eq!(w, [0.75, 1.875]);
+/// ```
+///
+/// # Panics
+/// If the lengths differ.
+pub fn zip2_in_place<A: Element, B: Element, C: Element>(
+    z: &mut [A],
+    x: &[B],
+    y: &[C],
+    f: impl Fn(A, B, C) -> A + Copy + Sync,
+) {
+    assert!(z.len() == x.len() && z.len() == y.len());
+    let level = Level::best();
+    for_each_chunk_mut(z, CHUNK, |chunk_index, z| {
+        let start = chunk_index * CHUNK;
+        let (x, y) = (&x[start..][..z.len()], &y[start..][..z.len()]);
+        level.vectorize(|| {
+            for ((z, &x), &y) in z.iter_mut().zip(x).zip(y) {
+                *z = f(*z, x, y);
+            }
+        });
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

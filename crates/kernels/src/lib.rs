@@ -10,6 +10,7 @@
 //! - [`elementwise`], [`reduce`], [`movement`]: maps, reductions, gathers and scatters.
 //! - [`gemm`], [`conv`]: matrix products and convolutions with their gradients.
 //! - [`pool`]: max and average pooling with their gradients.
+//! - [`philox`]: random numbers.
 //! - [`naive`]: the oracle of the fast kernels.
 
 pub mod buffer;
@@ -20,6 +21,7 @@ pub mod gemm;
 pub mod movement;
 pub mod naive;
 pub mod parallel;
+pub mod philox;
 pub mod pool;
 pub mod reduce;
 pub mod simd;

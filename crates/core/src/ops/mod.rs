@@ -13,7 +13,7 @@ pub mod nn;
 pub use axes::Axes;
 
 /// What an op file needs.
-mod prelude {
+pub(crate) mod prelude {
     pub(crate) use tapeflow_kernels::{Float, Number};
 
     pub(crate) use crate::dtype::{DType, DTypes, dispatch};
