@@ -1,6 +1,6 @@
 //! Measures the kernels on the shapes of the lesson's training step (batch 128).
 //!
-//! `cargo run --release -p tapeflow-kernels --example bench`
+//! `cargo run --release -p tapeflow-kernels --example bench [PART OF A NAME]`
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,11 @@ use tapeflow_kernels::simd::Level;
 
 const BATCH: usize = 128;
 
-/// Median and minimum duration of `work`, after a warm-up.
-fn measure(mut work: impl FnMut()) -> (Duration, Duration) {
+/// Median and minimum duration of `work`, after a warm-up; none if it was not asked for.
+fn measure(name: &str, mut work: impl FnMut()) -> Option<(Duration, Duration)> {
+    if std::env::args().nth(1).is_some_and(|wanted| !name.contains(&wanted)) {
+        return None;
+    }
     (0..3).for_each(|_| work());
     let started = Instant::now();
     let mut times = Vec::new();
@@ -26,7 +29,7 @@ fn measure(mut work: impl FnMut()) -> (Duration, Duration) {
         times.push(start.elapsed());
     }
     times.sort();
-    (times[times.len() / 2], times[0])
+    Some((times[times.len() / 2], times[0]))
 }
 
 fn milliseconds(duration: Duration) -> f64 {
@@ -61,8 +64,8 @@ fn bench_gemm(
     } else {
         Matrix::row_major(&b, n)
     };
-    let (median, minimum) =
-        measure(|| gemm(m, n, k, a, b, update, &mut c).expect("memory for packing"));
+    let work = || gemm(m, n, k, a, b, update, &mut c).expect("memory for packing");
+    let Some((median, minimum)) = measure(name, work) else { return };
     let gflops = |time: Duration| 2e-9 * (m * n * k) as f64 / time.as_secs_f64();
     println!(
         "{name:<28}{m:>5} x {n:>5} x {k:>5}  median {:>7.3} ms {:>5.0} GFLOP/s  min {:>7.3} ms {:>5.0} GFLOP/s",
@@ -74,7 +77,7 @@ fn bench_gemm(
 }
 
 fn report(name: &str, work: impl FnMut()) {
-    let (median, minimum) = measure(work);
+    let Some((median, minimum)) = measure(name, work) else { return };
     let (median, minimum) = (milliseconds(median), milliseconds(minimum));
     println!("{name:<28} median {median:>7.3} ms  min {minimum:>7.3} ms");
 }

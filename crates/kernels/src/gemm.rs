@@ -311,8 +311,17 @@ fn product_pass<T: Number>(
                 let panel = &mut packed_b[(col - first_col) * depth..];
                 pack::pack_b(level, &b, (k_start, depth), (col, cols), panel);
             }
+            let next_k = k_start + depth;
+            let next_block = (next_k, cut.depth.min(k - next_k));
+            let tiles = (end_row - first_row).div_ceil(cut.tile_rows) * panels(&cut).len();
+            let mut tile_index = 0;
             for row in (first_row..end_row).step_by(cut.tile_rows) {
                 for col in panels(&cut) {
+                    if next_k < k {
+                        let cols = (first_col, end_col - first_col);
+                        pack::prefetch_b(&b, next_block, cols, (tile_index, tiles));
+                        tile_index += 1;
+                    }
                     let cols = cut.panel_cols.min(end_col - col);
                     let rows = cut.tile_rows.min(m - row);
                     let tile = Tile {

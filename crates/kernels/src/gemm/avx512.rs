@@ -4,8 +4,8 @@
 //! multiply-adds for 16 loads, which keeps the multipliers and not the load ports busy.
 
 use std::arch::x86_64::{
-    __m512, __mmask16, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    __m512, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
 };
 
 use super::tile::Tile;
@@ -62,6 +62,12 @@ unsafe fn block<const ROWS: usize, const VECTORS: usize, const PACKED: bool>(til
     for (i, start) in row_starts.iter_mut().enumerate() {
         let offset = if PACKED { i } else { tile.a_rows.map_or(i, |offsets| offsets[i]) };
         *start = tile.a.wrapping_add(offset);
+    }
+    for &c_row in &tile.c_rows[..ROWS] {
+        // C is on its way while the sums are made.
+        let c = tile.c.wrapping_add(c_row).cast();
+        _mm_prefetch::<_MM_HINT_T0>(c);
+        _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add(64));
     }
     let step = if PACKED { ROWS } else { tile.step };
     let mut b = tile.b;

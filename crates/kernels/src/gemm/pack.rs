@@ -14,6 +14,8 @@ use crate::simd::{Level, vectorize};
 /// line of `f32`, so that each line of the source is read once.
 const RUN: usize = 16;
 
+const CACHE_LINE_BYTES: usize = 64;
+
 /// The number of elements a row of a B panel of `cols` columns takes.
 pub(crate) fn panel_width(cols: usize) -> usize {
     cols.next_multiple_of(COL_GRANULE)
@@ -46,6 +48,39 @@ pub(crate) fn pack_b<T: Number>(
         packed[..depth * width].fill(T::ZERO);
     }
     interleave(level, source, (depth, b.row_stride), (cols, b.col_stride), packed, width);
+}
+
+/// Asks for part `index` of `parts` of a block of B, `depth` rows from `k` and `cols` columns from
+/// `col`, so that it is in the second-level cache when it is packed.
+pub(super) fn prefetch_b<T: Number>(
+    b: &Matrix<'_, T>,
+    (k, depth): (usize, usize),
+    (col, cols): (usize, usize),
+    (index, parts): (usize, usize),
+) {
+    let source = b.window(k, col);
+    let (lines, stride, len) = match (b.row_stride, b.col_stride) {
+        (stride, 1) => (depth, stride, cols),
+        (1, stride) => (cols, stride, depth),
+        _ => return,
+    };
+    for line in lines * index / parts..lines * (index + 1) / parts {
+        for place in (0..len).step_by(CACHE_LINE_BYTES / size_of::<T>()) {
+            prefetch(&source[line * stride + place]);
+        }
+    }
+}
+
+#[inline(always)]
+fn prefetch<T>(place: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a hint that reads nothing, and every x86-64 has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(place).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
 }
 
 /// Writes `packed[i * width + j] = source[i * along + j * across]` for i < depth, j < lines.
