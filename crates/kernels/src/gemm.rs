@@ -38,8 +38,8 @@ use crate::parallel::{SharedMut, for_each_chunk_mut, try_for_each_index};
 use crate::simd::Level;
 use tile::{Kernel, Tile, even_part};
 
-/// The most values of k in a block: a tile of A then takes half of the first-level cache.
-const MAX_DEPTH: usize = 320;
+/// The most values of k in a block: a tile of A (14 rows of `f32`) then fits the first-level cache.
+const MAX_DEPTH: usize = 512;
 /// The most bytes of B that a piece packs at a time: half of the second-level cache.
 const MAX_PACKED_B_BYTES: usize = 512 << 10;
 /// The most bytes of A that are packed at a time; more rows are taken in passes.
