@@ -17,7 +17,7 @@
 //!
 //! A 1x1 filter, or one as large as the image, is a plain matrix product. Groups, and paddings or
 //! dilations so large that the zeros would outweigh the image, take the loops of
-//! [`naive`](crate::naive).
+//! [`naive`].
 
 mod filter_gradient;
 mod forward;
@@ -203,6 +203,19 @@ pub fn conv2d_at<T: Number>(
 
 /// The gradient with respect to the input of [`conv2d`]: `dy` is that of the output.
 ///
+/// ```
+/// # use tapeflow_kernels::conv::{Conv2dGeometry, conv2d_backprop_input};
+/// // The image, filter and output of the example of `conv2d`.
+/// # let geometry = Conv2dGeometry {
+/// #     batch: 1, in_h: 2, in_w: 3, in_c: 1, k_h: 2, k_w: 2, out_c: 1, out_h: 1, out_w: 2,
+/// #     stride_h: 1, stride_w: 1, dilation_h: 1, dilation_w: 1, pad_top: 0, pad_left: 0, groups: 1,
+/// # };
+/// let mut dx = [0.0f32; 6];
+/// conv2d_backprop_input(&geometry, &[1.0, 10.0], &[1.0, 2.0, 3.0, 4.0], &mut dx)?;
+/// assert_eq!(dx, [1.0, 12.0, 20.0, 3.0, 34.0, 40.0]);
+/// # Ok::<(), tapeflow_kernels::buffer::AllocError>(())
+/// ```
+///
 /// # Errors
 /// [`AllocError`] when there is no memory for scratch space.
 ///
@@ -257,6 +270,19 @@ pub fn conv2d_backprop_input_at<T: Number>(
 }
 
 /// The gradient with respect to the filters of [`conv2d`]: `dy` is that of the output.
+///
+/// ```
+/// # use tapeflow_kernels::conv::{Conv2dGeometry, conv2d_backprop_filter};
+/// // The image, filter and output of the example of `conv2d`.
+/// # let geometry = Conv2dGeometry {
+/// #     batch: 1, in_h: 2, in_w: 3, in_c: 1, k_h: 2, k_w: 2, out_c: 1, out_h: 1, out_w: 2,
+/// #     stride_h: 1, stride_w: 1, dilation_h: 1, dilation_w: 1, pad_top: 0, pad_left: 0, groups: 1,
+/// # };
+/// let mut dfilters = [0.0f32; 4];
+/// conv2d_backprop_filter(&geometry, &[1., 2., 3., 4., 5., 6.], &[1., 10.], &mut dfilters)?;
+/// assert_eq!(dfilters, [21.0, 32.0, 54.0, 65.0]);
+/// # Ok::<(), tapeflow_kernels::buffer::AllocError>(())
+/// ```
 ///
 /// # Errors
 /// [`AllocError`] when there is no memory for scratch space.

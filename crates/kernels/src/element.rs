@@ -1,6 +1,6 @@
 //! The scalar types that kernels work on, and their arithmetic.
 //!
-//! Twelve types: [`f16`], [`bf16`], `f32`, `f64`, and the signed and unsigned integers of 8 to 64
+//! Twelve types: [`struct@f16`], [`bf16`], `f32`, `f64`, and the signed and unsigned integers of 8 to 64
 //! bits. A boolean is stored as `u8` with the values 0 and 1.
 //!
 //! The arithmetic is TensorFlow's: integers wrap around, `maximum` and `minimum` propagate NaN, and
@@ -149,16 +149,27 @@ macro_rules! integer {
             const MIN: Self = $type::MIN;
             const MAX: Self = $type::MAX;
 
+            #[inline]
             fn add(self, other: Self) -> Self { self.wrapping_add(other) }
+            #[inline]
             fn sub(self, other: Self) -> Self { self.wrapping_sub(other) }
+            #[inline]
             fn mul(self, other: Self) -> Self { self.wrapping_mul(other) }
+            #[inline]
             fn neg(self) -> Self { self.wrapping_neg() }
+            #[inline]
             fn abs(self) -> Self { $abs(self) }
+            #[inline]
             fn maximum(self, other: Self) -> Self { self.max(other) }
+            #[inline]
             fn minimum(self, other: Self) -> Self { self.min(other) }
+            #[inline]
             fn from_f64(value: f64) -> Self { value as $type }
+            #[inline]
             fn to_f64(self) -> f64 { self as f64 }
+            #[inline]
             fn to_accumulator(self) -> Self { self }
+            #[inline]
             fn from_accumulator(value: Self) -> Self { value }
         }
     )*};
@@ -258,13 +269,21 @@ macro_rules! half_float {
             half_float!(@binary $type, Number: add sub mul);
 
             // Sign operations act on the bits, so a NaN keeps its payload.
+            #[inline]
             fn neg(self) -> Self { -self }
+            #[inline]
             fn abs(self) -> Self { $type::from_bits(self.to_bits() & 0x7fff) }
+            #[inline]
             fn maximum(self, other: Self) -> Self { nan_propagating!(self, >, other) }
+            #[inline]
             fn minimum(self, other: Self) -> Self { nan_propagating!(self, <, other) }
+            #[inline]
             fn from_f64(value: f64) -> Self { $type::from_f64(value) }
+            #[inline]
             fn to_f64(self) -> f64 { $type::to_f64(self) }
+            #[inline]
             fn to_accumulator(self) -> f32 { $type::to_f32(self) }
+            #[inline]
             fn from_accumulator(value: f32) -> Self { $type::from_f32(value) }
         }
 
@@ -273,10 +292,15 @@ macro_rules! half_float {
             const INFINITY: Self = $type::INFINITY;
             const EPSILON: Self = $type::EPSILON;
 
+            #[inline]
             fn copysign(self, sign: Self) -> Self { $type::copysign(self, sign) }
+            #[inline]
             fn is_nan(self) -> bool { $type::is_nan(self) }
+            #[inline]
             fn is_finite(self) -> bool { $type::is_finite(self) }
+            #[inline]
             fn from_f32(value: f32) -> Self { $type::from_f32(value) }
+            #[inline]
             fn to_f32(self) -> f32 { $type::to_f32(self) }
             half_float!(@binary $type, Float: div powf atan2);
             half_float!(@unary $type: exp exp_m1 ln ln_1p sqrt recip floor ceil trunc
@@ -284,9 +308,11 @@ macro_rules! half_float {
         }
     };
     (@unary $type:ident: $($function:ident)*) => {$(
+        #[inline]
         fn $function(self) -> Self { $type::from_f32(f32::$function($type::to_f32(self))) }
     )*};
     (@binary $type:ident, $trait:ident: $($function:ident)*) => {$(
+        #[inline]
         fn $function(self, other: Self) -> Self {
             $type::from_f32($trait::$function($type::to_f32(self), $type::to_f32(other)))
         }

@@ -8,8 +8,7 @@
 //! greater than any number: it is the maximum of its window and receives the gradient.
 
 use crate::element::{Element, Float, Number};
-use crate::parallel::for_each_index;
-use crate::parallel::{SharedMut, for_each_chunk_mut};
+use crate::parallel::{SharedMut, for_each_chunk_mut, for_each_index};
 use crate::simd::{Level, vectorize};
 
 /// Elements that are worth a piece of parallel work.
@@ -227,6 +226,19 @@ fn argmax<T: Number>(
 /// The gradient with respect to the input of [`max_pool`]: `dy` goes to the place of each maximum,
 /// all else in `dx` is zero.
 ///
+/// ```
+/// # use tapeflow_kernels::pool::{Pool2dGeometry, max_pool_grad};
+/// // The windows of the example of `max_pool`.
+/// # let geometry = Pool2dGeometry {
+/// #     batch: 1, in_h: 2, in_w: 4, channels: 1, k_h: 2, k_w: 2, out_h: 1, out_w: 2,
+/// #     stride_h: 2, stride_w: 2, pad_top: 0, pad_left: 0,
+/// # };
+/// let x = [1, 2, 3, 4, 8, 7, 6, 5];
+/// let mut dx = [0; 8];
+/// max_pool_grad(&geometry, &x, &[10, 20], &mut dx);
+/// assert_eq!(dx, [0, 0, 0, 0, 10, 0, 20, 0]);
+/// ```
+///
 /// # Panics
 /// If a slice does not have the length that the geometry says.
 pub fn max_pool_grad<T: Number>(geometry: &Pool2dGeometry, x: &[T], dy: &[T], dx: &mut [T]) {
@@ -305,6 +317,19 @@ fn max_grad_window<T: Number>([x_upper, x_lower]: [&[T]; 2], dy: &[T], dx: [&mut
 /// The gradient of [`max_pool_grad`] with respect to its `dy`: the element of `ddx` (shaped as `x`)
 /// at the place of each maximum of `x`, into `ddy` (shaped as the output).
 ///
+/// ```
+/// # use tapeflow_kernels::pool::{Pool2dGeometry, max_pool_grad_grad};
+/// // The windows of the example of `max_pool`.
+/// # let geometry = Pool2dGeometry {
+/// #     batch: 1, in_h: 2, in_w: 4, channels: 1, k_h: 2, k_w: 2, out_h: 1, out_w: 2,
+/// #     stride_h: 2, stride_w: 2, pad_top: 0, pad_left: 0,
+/// # };
+/// let x = [1, 2, 3, 4, 8, 7, 6, 5];
+/// let mut ddy = [0; 2];
+/// max_pool_grad_grad(&geometry, &x, &[0, 1, 2, 3, 4, 5, 6, 7], &mut ddy);
+/// assert_eq!(ddy, [4, 6]);
+/// ```
+///
 /// # Panics
 /// If a slice does not have the length that the geometry says.
 pub fn max_pool_grad_grad<T: Number>(geometry: &Pool2dGeometry, x: &[T], ddx: &[T], ddy: &mut [T]) {
@@ -329,6 +354,18 @@ pub fn max_pool_grad_grad<T: Number>(geometry: &Pool2dGeometry, x: &[T], ddx: &[
 }
 
 /// The average of each window of `x` into `y`; sums are kept in the accumulator type.
+///
+/// ```
+/// # use tapeflow_kernels::pool::{Pool2dGeometry, avg_pool};
+/// // The windows of the example of `max_pool`.
+/// # let geometry = Pool2dGeometry {
+/// #     batch: 1, in_h: 2, in_w: 4, channels: 1, k_h: 2, k_w: 2, out_h: 1, out_w: 2,
+/// #     stride_h: 2, stride_w: 2, pad_top: 0, pad_left: 0,
+/// # };
+/// let mut y = [0.0f32; 2];
+/// avg_pool(&geometry, &[1.0, 2.0, 3.0, 4.0, 8.0, 7.0, 6.0, 5.0], &mut y);
+/// assert_eq!(y, [4.5, 4.5]);
+/// ```
 ///
 /// # Panics
 /// If a slice does not have the length that the geometry says.
@@ -362,6 +399,18 @@ where
 
 /// The gradient with respect to the input of [`avg_pool`]: each element of `dy` is spread evenly
 /// over its window.
+///
+/// ```
+/// # use tapeflow_kernels::pool::{Pool2dGeometry, avg_pool_grad};
+/// // The windows of the example of `max_pool`.
+/// # let geometry = Pool2dGeometry {
+/// #     batch: 1, in_h: 2, in_w: 4, channels: 1, k_h: 2, k_w: 2, out_h: 1, out_w: 2,
+/// #     stride_h: 2, stride_w: 2, pad_top: 0, pad_left: 0,
+/// # };
+/// let mut dx = [0.0f32; 8];
+/// avg_pool_grad(&geometry, &[4.0, 8.0], &mut dx);
+/// assert_eq!(dx, [1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0]);
+/// ```
 ///
 /// # Panics
 /// If a slice does not have the length that the geometry says.

@@ -13,6 +13,8 @@ use crate::simd::Level;
 const PIECES: usize = 8;
 /// The most bytes that the sums of the blocks of images may take together.
 const MAX_PARTIAL_BYTES: usize = 16 << 20;
+/// Rows that are a whole number of tiles at every level: of 14, 6 or 4 rows.
+const WHOLE_TILES: usize = 84;
 /// Elements that are worth adding up in a piece of work.
 const SUM_CHUNK: usize = 1 << 15;
 
@@ -47,7 +49,7 @@ impl Plan {
         let filter_bytes = g.filters_len() * size_of::<f32>();
         let blocks = (MAX_PARTIAL_BYTES / filter_bytes).clamp(1, PIECES).min(g.batch);
         let rows = g.k_h * g.k_w * g.in_c;
-        let piece_rows = rows.div_ceil(PIECES.div_ceil(blocks)).next_multiple_of(84);
+        let piece_rows = rows.div_ceil(PIECES.div_ceil(blocks)).next_multiple_of(WHOLE_TILES);
         let mut taps = Vec::with_capacity(rows);
         for ky in 0..g.k_h {
             for kx in 0..g.k_w {

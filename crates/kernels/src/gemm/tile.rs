@@ -11,6 +11,7 @@
 //!   next multiple of [`COL_GRANULE`] from `cols` must be readable.
 //! - C's row i is at `c + c_rows[i]`.
 
+#[cfg(target_arch = "x86_64")]
 use std::any::TypeId;
 use std::marker::PhantomData;
 
