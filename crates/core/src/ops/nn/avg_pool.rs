@@ -145,6 +145,7 @@ mod tests {
     use super::*;
     use crate::ops::array::ones;
     use crate::ops::math::square;
+    use crate::ops::nn::DataFormat;
     use crate::test::check_gradients;
 
     fn image(shape: [usize; 4]) -> Tensor {
@@ -162,6 +163,8 @@ mod tests {
         ] {
             check_gradients(|x| square(pool.avg_pool(&x[0])?), &[image([1, 3, 5, 2])]);
         }
+        let pool = Pool2D { data_format: DataFormat::Nchw, ..Pool2D::new(2, 2, Padding::Same) };
+        check_gradients(|x| square(pool.avg_pool(&x[0])?), &[image([1, 2, 3, 5])]);
     }
 
     #[test]

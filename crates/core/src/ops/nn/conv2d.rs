@@ -42,6 +42,22 @@ impl Conv2D {
     /// # Errors
     /// As for [`conv2d`].
     ///
+    /// ```
+    /// use tapeflow_core::{DType, array};
+    /// use tapeflow_core::nn::{Conv2D, DataFormat, Padding};
+    ///
+    /// let images = array::ones([1, 1, 5, 5], DType::Float32)?;
+    /// let filters = array::ones([3, 3, 1, 1], DType::Float32)?;
+    /// let y = Conv2D {
+    ///     data_format: DataFormat::Nchw,
+    ///     dilations: 2.into(),
+    ///     ..Conv2D::new(1, Padding::Valid)
+    /// }
+    /// .call(&images, &filters)?;
+    /// assert_eq!(y.shape().dims(), [1, 1, 1, 1]);
+    /// assert_eq!(y.to_vec::<f32>()?, [9.0]);
+    /// # Ok::<(), tapeflow_core::Error>(())
+    /// ```
     pub fn call(self, input: impl Into<Tensor>, filters: impl Into<Tensor>) -> Result<Tensor> {
         let (input, filters) = (input.into(), filters.into());
         if let Some((batch, image)) = split_batch(input.shape()) {
@@ -280,6 +296,9 @@ mod tests {
         check(Conv2D::new(1, Padding::Same), &[1, 3, 3, 4], &[2, 2, 2, 2]);
         let dilated = Conv2D { dilations: [2, 1].into(), ..Conv2D::new(1, Padding::Same) };
         check(dilated, &[1, 4, 3, 1], &[2, 2, 1, 1]);
+        let channels_first =
+            Conv2D { data_format: DataFormat::Nchw, ..Conv2D::new([1, 1, 2, 1], Padding::Same) };
+        check(channels_first, &[1, 2, 3, 4], &[2, 3, 2, 1]);
     }
 
     #[test]
@@ -298,6 +317,20 @@ mod tests {
         let filters = Tensor::from_slice(&[1.0f32, 1.0, 1.0, 10.0], [1, 1, 2, 2]).unwrap();
         let y = conv2d(&image, &filters, 1, Padding::Valid).unwrap();
         assert_eq!(y.to_vec::<f32>().unwrap(), [3.0, 43.0]);
+    }
+
+    #[test]
+    fn channels_first_is_a_transposed_channels_last() {
+        let pads = [[0, 0], [0, 0], [1, 2], [3, 0]];
+        let conv = Conv2D { data_format: DataFormat::Nchw, ..Conv2D::new([1, 1, 2, 3], pads) };
+        let (input, filters) = (values(&[2, 3, 5, 6], 0.0), values(&[2, 3, 3, 4], 1.0));
+        let y = conv.call(&input, &filters).unwrap();
+        assert_eq!(y.shape().dims(), [2, 4, 4, 3]);
+        let last = permute(&input, DataFormat::Nchw.to_nhwc()).unwrap();
+        let pads = [[0, 0], [1, 2], [3, 0], [0, 0]];
+        let want = conv2d(&last, &filters, [2, 3], pads).unwrap();
+        let want = permute(&want, DataFormat::Nchw.from_nhwc()).unwrap();
+        assert_eq!(y.to_vec::<f64>().unwrap(), want.to_vec::<f64>().unwrap());
     }
 
     #[test]

@@ -187,8 +187,9 @@ impl Pool2D {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::array::{cast, ones};
+    use crate::ops::array::{cast, ones, reshape};
     use crate::ops::math::square;
+    use crate::ops::nn::DataFormat;
     use crate::test::check_gradients;
 
     /// Values of which no two are near each other.
@@ -208,6 +209,8 @@ mod tests {
         ] {
             check_gradients(|x| square(pool.max_pool(&x[0])?), &[image([1, 3, 5, 2])]);
         }
+        let pool = Pool2D { data_format: DataFormat::Nchw, ..Pool2D::new(2, 2, Padding::Same) };
+        check_gradients(|x| square(pool.max_pool(&x[0])?), &[image([1, 2, 3, 5])]);
     }
 
     #[test]
@@ -225,6 +228,17 @@ mod tests {
         let y = max_pool(&image, 2, 2, Padding::Valid).unwrap();
         let gradient = tape.gradient(&y, &image).unwrap().unwrap();
         assert_eq!(gradient.to_vec::<f32>().unwrap(), [1.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn channels_first_and_lists() {
+        let pool = Pool2D {
+            data_format: DataFormat::Nchw,
+            ..Pool2D::new([1, 1, 1, 2], [1, 1, 1, 2], Padding::Valid)
+        };
+        let y = pool.max_pool(reshape([1i32, 2, 3, 4, 8, 7, 6, 5], [1, 2, 2, 2]).unwrap()).unwrap();
+        assert_eq!(y.shape().dims(), [1, 2, 2, 1]);
+        assert_eq!(y.to_vec::<i32>().unwrap(), [2, 4, 8, 6]);
     }
 
     #[test]

@@ -5,17 +5,29 @@ mod bias_add;
 mod conv2d;
 mod conv2d_backprop_filter;
 mod conv2d_backprop_input;
+mod log_softmax;
 mod max_pool;
 mod pool;
 mod relu;
+mod rows;
+mod softmax;
+mod softmax_cross_entropy;
+mod sparse_softmax_cross_entropy;
 mod window;
 
+pub use crate::ops::math::{sigmoid, tanh};
 pub use avg_pool::{AvgPool, AvgPoolGrad, avg_pool};
 pub use bias_add::{BiasAdd, bias_add};
 pub use conv2d::{Conv2D, conv2d};
 pub use conv2d_backprop_filter::{Conv2DBackpropFilter, conv2d_backprop_filter};
 pub use conv2d_backprop_input::{Conv2DBackpropInput, conv2d_backprop_input};
+pub use log_softmax::{LogSoftmax, log_softmax};
 pub use max_pool::{MaxPool, MaxPoolGrad, MaxPoolGradGrad, max_pool};
 pub use pool::Pool2D;
 pub use relu::{Relu, ReluGrad, relu};
+pub use softmax::{Softmax, softmax};
+pub use softmax_cross_entropy::{SoftmaxCrossEntropyWithLogits, softmax_cross_entropy_with_logits};
+pub use sparse_softmax_cross_entropy::{
+    SparseSoftmaxCrossEntropyWithLogits, sparse_softmax_cross_entropy_with_logits,
+};
 pub use window::{DataFormat, Padding, PerAxis};

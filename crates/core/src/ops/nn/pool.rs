@@ -9,6 +9,15 @@ use crate::ops::prelude::*;
 /// How a window of two axes is pooled: [`max_pool`](Pool2D::max_pool) and
 /// [`avg_pool`](Pool2D::avg_pool) with all their arguments.
 ///
+/// ```
+/// use tapeflow_core::{DType, array};
+/// use tapeflow_core::nn::{DataFormat, Padding, Pool2D};
+///
+/// let images = array::ones([1, 3, 8, 8], DType::Float32)?;
+/// let pool = Pool2D { data_format: DataFormat::Nchw, ..Pool2D::new(2, 2, Padding::Same) };
+/// assert_eq!(pool.max_pool(&images)?.shape().dims(), [1, 3, 4, 4]);
+/// # Ok::<(), tapeflow_core::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Pool2D {
     /// Pixels of the window.

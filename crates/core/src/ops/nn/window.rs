@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
+use crate::ops::array::transpose;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -238,7 +239,7 @@ impl From<Vec<i64>> for PerAxis {
 
 /// `x`, which has four axes, with its axes in another order.
 pub(super) fn permute(x: &Tensor, axes: [i64; 4]) -> Result<Tensor> {
-    Err(Error::unsupported(format!("no transpose of {} to {axes:?} yet", x.spec())))
+    transpose(x, axes)
 }
 
 /// How a window moves along one axis.
