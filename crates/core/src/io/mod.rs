@@ -4,10 +4,12 @@
 //! memory than the file is long, whatever its header says.
 
 mod atomic;
+mod npy;
 mod safetensors;
 mod values;
 
 pub use atomic::write_atomically;
+pub use npy::{read_npy, write_npy};
 pub use safetensors::{SafeTensors, load_safetensors, save_safetensors};
 
 pub(crate) use atomic::{TEMPORARY_SUFFIX, sync_directory};
