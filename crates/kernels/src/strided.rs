@@ -45,8 +45,8 @@ impl<const N: usize> Walk<N> {
                 walk.dims[walk.rank] = dim;
                 walk.rank += 1;
             }
-            for i in 0..N {
-                walk.strides[i][walk.rank - 1] = strides[i][axis];
+            for (own, given) in walk.strides.iter_mut().zip(strides) {
+                own[walk.rank - 1] = given[axis];
             }
         }
         // A single element is one row of one.
