@@ -29,16 +29,15 @@
 #![forbid(unsafe_code)]
 
 mod decode;
-mod model;
 
 use std::fmt;
 use std::num::NonZero;
 use std::thread;
 
 /// Height of an image, in pixels.
-pub const ROWS: usize = model::ROW;
+pub const ROWS: usize = 28;
 /// Width of an image, in pixels.
-pub const COLUMNS: usize = model::ROW;
+pub const COLUMNS: usize = 28;
 
 /// Bytes of the IDX magic number and of three dimensions.
 const IMAGES_HEADER: usize = 16;
@@ -80,7 +79,7 @@ impl Split {
     /// # Ok::<(), tapeflow_mnist::Error>(())
     /// ```
     pub fn images(self) -> Result<Vec<u8>, Error> {
-        self.images_with(thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN))
+        self.images_with(all_cores())
     }
 
     /// Like [`images`](Self::images), on at most `threads` threads, the caller's included. Their
@@ -98,7 +97,7 @@ impl Split {
     /// ```
     pub fn images_with(self, threads: NonZero<usize>) -> Result<Vec<u8>, Error> {
         let mut pixels = vec![0; self.len() * ROWS * COLUMNS];
-        decode::images(self.encoded_images(), &mut pixels, threads.get())?;
+        decode::images(self.parts(), &mut pixels, threads.get())?;
         Ok(pixels)
     }
 
@@ -122,12 +121,14 @@ impl Split {
     /// # Ok::<(), tapeflow_mnist::Error>(())
     /// ```
     pub fn images_idx(self) -> Result<Vec<u8>, Error> {
-        let mut file = Vec::with_capacity(IMAGES_HEADER + self.len() * ROWS * COLUMNS);
-        file.extend([0, 0, 8, 3]);
-        for dimension in [self.len(), ROWS, COLUMNS] {
-            file.extend((dimension as u32).to_be_bytes());
+        let mut file = vec![0; IMAGES_HEADER + self.len() * ROWS * COLUMNS];
+        let (header, pixels) = file.split_at_mut(IMAGES_HEADER);
+        let magic = 0x0803;
+        let fields = [magic, self.len(), ROWS, COLUMNS];
+        for (bytes, field) in header.chunks_exact_mut(4).zip(fields) {
+            bytes.copy_from_slice(&(field as u32).to_be_bytes());
         }
-        file.extend(self.images()?);
+        decode::images(self.parts(), pixels, all_cores().get())?;
         Ok(file)
     }
 
@@ -144,12 +145,25 @@ impl Split {
         }
     }
 
-    fn encoded_images(self) -> &'static [u8] {
+    /// The Brotli streams of the images, each of equally many.
+    fn parts(self) -> &'static [&'static [u8]] {
         match self {
-            Self::Train => include_bytes!("../data/train-images.bin"),
-            Self::Test => include_bytes!("../data/t10k-images.bin"),
+            Self::Train => &[
+                include_bytes!("../data/train-images.0.br"),
+                include_bytes!("../data/train-images.1.br"),
+                include_bytes!("../data/train-images.2.br"),
+                include_bytes!("../data/train-images.3.br"),
+            ],
+            Self::Test => &[
+                include_bytes!("../data/t10k-images.0.br"),
+                include_bytes!("../data/t10k-images.1.br"),
+            ],
         }
     }
+}
+
+fn all_cores() -> NonZero<usize> {
+    thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
 }
 
 /// The embedded data could not be decoded. No build from an intact package gives this.
