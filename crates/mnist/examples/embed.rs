@@ -42,9 +42,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The file `name` in `directory`, which may be gzipped there.
 fn read(directory: &Path, name: &str) -> Result<Vec<u8>, String> {
-    let path = directory.join(name);
     let gzipped = directory.join(format!("{name}.gz"));
-    let bytes = if gzipped.exists() { read_gzip(&gzipped) } else { fs::read(&path) };
+    let (path, bytes) = if gzipped.exists() {
+        let bytes = read_gzip(&gzipped);
+        (gzipped, bytes)
+    } else {
+        let path = directory.join(name);
+        let bytes = fs::read(&path);
+        (path, bytes)
+    };
     bytes.map_err(|error| format!("{}: {error}", path.display()))
 }
 
