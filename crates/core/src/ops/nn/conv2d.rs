@@ -73,7 +73,7 @@ impl Conv2D {
         self.infer(&[*input.spec(), *filters.spec()])?;
         let format = self.data_format;
         let input = permute(&input, format.to_nhwc())?;
-        permute(&apply(self.nhwc()?, &[&input, &filters])?, format.from_nhwc())
+        permute(&apply(self.nhwc()?, &[&input, &filters])?, format.order_from_nhwc())
     }
 
     /// The same convolution of images in NHWC.
@@ -329,7 +329,7 @@ mod tests {
         let last = permute(&input, DataFormat::Nchw.to_nhwc()).unwrap();
         let pads = [[0, 0], [1, 2], [3, 0], [0, 0]];
         let want = conv2d(&last, &filters, [2, 3], pads).unwrap();
-        let want = permute(&want, DataFormat::Nchw.from_nhwc()).unwrap();
+        let want = permute(&want, DataFormat::Nchw.order_from_nhwc()).unwrap();
         assert_eq!(y.to_vec::<f64>().unwrap(), want.to_vec::<f64>().unwrap());
     }
 

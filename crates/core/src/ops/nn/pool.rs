@@ -61,7 +61,7 @@ impl Pool2D {
             data_format: DataFormat::Nhwc,
         };
         let input = permute(input, format.to_nhwc())?;
-        permute(&apply(op(nhwc), &[&input])?, format.from_nhwc())
+        permute(&apply(op(nhwc), &[&input])?, format.order_from_nhwc())
     }
 
     /// What the kernels need to know, from the shape of the images; `op` is named in refusals.

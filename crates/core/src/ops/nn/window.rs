@@ -53,7 +53,7 @@ impl DataFormat {
     }
 
     /// The permutation that brings the axes of NHWC into the order of this format.
-    pub(super) fn from_nhwc(self) -> [i64; 4] {
+    pub(super) fn order_from_nhwc(self) -> [i64; 4] {
         match self {
             DataFormat::Nhwc => [0, 1, 2, 3],
             DataFormat::Nchw => [0, 3, 1, 2],
@@ -67,7 +67,7 @@ impl DataFormat {
 
     /// The shape in this format of an image whose extents are given in the order of NHWC.
     pub(super) fn shape(self, nhwc: [usize; 4]) -> Shape {
-        Shape::from(self.from_nhwc().map(|axis| nhwc[axis as usize]))
+        Shape::from(self.order_from_nhwc().map(|axis| nhwc[axis as usize]))
     }
 }
 
