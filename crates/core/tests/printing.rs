@@ -1,11 +1,12 @@
 //! Tensors print as TensorFlow 2.21 with NumPy 2.4 prints them: the expected texts are its own.
 
-use tapeflow_core::{Tensor, bf16, f16};
+use tapeflow_core::{Shape, Tensor, bf16, f16};
 
 /// 0, 1, 2, ... as `float32`.
 fn range(count: usize, shape: &[usize]) -> Tensor {
     let values: Vec<f32> = (0..count).map(|i| i as f32).collect();
-    Tensor::from_slice(&values, tapeflow_core::Shape::new(shape).unwrap()).unwrap()
+    let shape = Shape::new(shape).expect("the rank is small");
+    Tensor::from_slice(&values, shape).expect("the values fill the shape")
 }
 
 fn integers(count: i32) -> Tensor {
