@@ -17,8 +17,7 @@ impl Op for Relu {
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         dispatch!(number, inputs[0].dtype(), T => {
-            // NaN is not below zero, so it stays.
-            elementwise::run_unary(inputs, outputs, |x: T| if x < T::ZERO { T::ZERO } else { x })
+            elementwise::run_unary(inputs, outputs, rectified::<T>)
         })
     }
 
@@ -28,6 +27,12 @@ impl Op for Relu {
             apply(ReluGrad, &[call.upstream(), call.output(0)]).map(Some)
         })
     }
+}
+
+/// NaN is not below zero, so it stays.
+#[inline(always)]
+fn rectified<T: Number>(x: T) -> T {
+    if x < T::ZERO { T::ZERO } else { x }
 }
 
 /// The gradient of [`relu`]: its first input where the second is positive, elsewhere zero.
