@@ -215,6 +215,70 @@ impl Tensor {
         Ok(Tensor::from_buffer(spec, Arc::new(buffer)))
     }
 
+    /// The slice at `index` of the first axis. It shares the values, and no tape records it: as
+    /// [`from_rows`](Self::from_rows), it is for data, where [`slice`](crate::array::slice) and
+    /// [`stack`](crate::array::stack) are for computing.
+    ///
+    /// # Errors
+    /// A scalar; an `index` past the end.
+    ///
+    /// ```
+    /// use tapeflow_core::Tensor;
+    ///
+    /// let x = Tensor::from([[1, 2], [3, 4]]);
+    /// assert_eq!(x.row(1)?.to_vec::<i32>()?, [3, 4]);
+    /// assert!(x.row(2).unwrap_err().is_invalid_argument());
+    /// # Ok::<(), tapeflow_core::Error>(())
+    /// ```
+    pub fn row(&self, index: usize) -> Result<Tensor> {
+        let refuse =
+            || Error::invalid_argument(format!("shape {} has no row {index}", self.shape()));
+        let (&length, dims) = self.shape().split_first().ok_or_else(refuse)?;
+        if index >= length {
+            return Err(refuse());
+        }
+        let spec = Spec::new(self.dtype(), Shape::new(dims)?);
+        Ok(self.view(spec, index * spec.shape.num_elements()))
+    }
+
+    /// The `rows`, all of one dtype and shape, side by side along a new first axis. No tape records
+    /// it.
+    ///
+    /// # Errors
+    /// No rows; rows whose dtypes or shapes differ; more memory than there is.
+    ///
+    /// ```
+    /// use tapeflow_core::Tensor;
+    ///
+    /// let x = Tensor::from_rows(&[&Tensor::from([1, 2]), &Tensor::from([3, 4])])?;
+    /// assert_eq!(x.shape().dims(), [2, 2]);
+    /// # Ok::<(), tapeflow_core::Error>(())
+    /// ```
+    pub fn from_rows(rows: &[&Tensor]) -> Result<Tensor> {
+        let first = rows.first().ok_or_else(|| Error::invalid_argument("there are no rows"))?;
+        for (index, row) in rows.iter().enumerate().skip(1) {
+            if row.spec() != first.spec() {
+                let kind = if row.dtype() == first.dtype() { Error::shape } else { Error::dtype };
+                return Err(kind(format!(
+                    "row {index} is {}, row 0 {}; they cannot be stacked",
+                    row.spec(),
+                    first.spec()
+                )));
+            }
+        }
+        let dims = [&[rows.len()], first.shape().dims()].concat();
+        let spec = Spec::new(first.dtype(), Shape::new(&dims)?);
+        let mut buffer = allocate(&spec)?;
+        let row_bytes = first.spec().num_bytes();
+        if row_bytes > 0 {
+            let bytes = &mut buffer.as_mut_slice::<u8>()[..spec.num_bytes()];
+            for (to, row) in bytes.chunks_exact_mut(row_bytes).zip(rows) {
+                to.copy_from_slice(row.as_bytes());
+            }
+        }
+        Ok(Tensor::from_buffer(spec, Arc::new(buffer)))
+    }
+
     /// A scalar of `dtype` with the value of a literal, as TensorFlow converts a Python number.
     ///
     /// # Errors

@@ -1,0 +1,3 @@
+//! Datasets ready to load: `tf.keras.datasets`.
+
+pub mod mnist;
