@@ -180,3 +180,33 @@ fn skip_then_next<E>(elements: &mut dyn Elements<E>, count: u64) -> Result<Optio
     }
     elements.next()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_skips, rows};
+
+    #[test]
+    fn pipelines_of_training_can_be_resumed_anywhere() {
+        let numbers = Dataset::range(0, 10, 1);
+        assert_skips(&numbers.repeat(2).shuffle(6, 1).batch(3).prefetch(2));
+        assert_skips(&numbers.shuffle(10, 1).repeat(3).batch(4));
+        assert_skips(&numbers.shuffle(4, 1).cache().repeat(2).enumerate(0).batch(4));
+        let mapped = numbers.map_parallel(|x| Ok(-x), 2).shuffle(5, 2).batch_with(3, true);
+        assert_skips(&mapped.repeat(2).prefetch(AUTOTUNE));
+    }
+
+    #[test]
+    fn iterations_under_way_together_have_the_orders_they_have_alone() {
+        let make = || Dataset::range(0, 20, 1).shuffle(20, 1).repeat(2).batch(5).prefetch(1);
+        let alone = make();
+        let expected = [rows(&alone), rows(&alone)];
+        let both = make();
+        let (first, second) = (both.iter(), both.iter());
+        for (index, (a, b)) in first.zip(second).enumerate() {
+            assert_eq!(a.unwrap().to_vec::<i64>().unwrap(), expected[0][index]);
+            assert_eq!(b.unwrap().to_vec::<i64>().unwrap(), expected[1][index]);
+        }
+        assert_ne!(expected[0], expected[1]);
+    }
+}
