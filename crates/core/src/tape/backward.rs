@@ -35,7 +35,8 @@ pub(super) fn backward(
         let upstreams = outputs.iter().map(take).collect();
         let call = Call::new(&record, upstreams);
         for (i, (id, spec)) in record.inputs.iter().enumerate() {
-            if !reached.contains(id) {
+            // No gradient exists with respect to integers, such as labels and indices.
+            if !reached.contains(id) || !spec.dtype.is_floating() {
                 continue;
             }
             if let Some(gradient) = (record.rule)(&call, i)? {

@@ -1,6 +1,7 @@
 //! The last few checkpoints of a run.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::Checkpoint;
@@ -52,11 +53,11 @@ pub struct Latest {
 }
 
 impl CheckpointManager {
-    /// A manager of `directory`, which is made where it is missing, that keeps the newest
-    /// `max_to_keep` checkpoints. Unfinished files of a killed process are removed.
+    /// A manager of `directory`, which the first save makes where it is missing, that keeps the
+    /// newest `max_to_keep` checkpoints. Unfinished files of a killed process are removed.
     ///
     /// # Errors
-    /// A `max_to_keep` of 0, or a directory that cannot be made or read.
+    /// A `max_to_keep` of 0, or a directory that cannot be read.
     pub fn new(directory: impl Into<PathBuf>, max_to_keep: usize) -> Result<CheckpointManager> {
         let directory = directory.into();
         if max_to_keep == 0 {
@@ -64,8 +65,6 @@ impl CheckpointManager {
                 "CheckpointManager: max_to_keep is 0, must be at least 1",
             ));
         }
-        fs::create_dir_all(&directory)
-            .map_err(|error| Error::io(format!("making {}", directory.display()), error))?;
         let manager = CheckpointManager { directory, max_to_keep };
         let unfinished = |name: &str| {
             name.starts_with(&format!(".{PREFIX}")) && name.ends_with(TEMPORARY_SUFFIX)
@@ -82,18 +81,24 @@ impl CheckpointManager {
     }
 
     /// Writes `ckpt-<step>.safetensors` and returns its path. When it is durable, and not before,
-    /// checkpoints beyond the newest `max_to_keep` are removed.
+    /// checkpoints beyond the newest `max_to_keep` are removed, and so are those of later steps: they
+    /// belong to a run that was given up by going back.
     ///
     /// # Errors
     /// A write or removal that fails. Where the write failed all older checkpoints are still there.
     pub fn save(&self, step: u64, checkpoint: &Checkpoint) -> Result<PathBuf> {
-        let path = self.directory.join(format!("{PREFIX}{step}{SUFFIX}"));
+        let directory = &self.directory;
+        fs::create_dir_all(directory)
+            .map_err(|error| Error::io(format!("making {}", directory.display()), error))?;
+        let path = directory.join(format!("{PREFIX}{step}{SUFFIX}"));
         checkpoint.write(&path)?;
-        let mut saved = self.checkpoints()?;
-        // A run that went back to an older step keeps what it has just written.
-        saved.retain(|(other, _)| *other != step);
-        let surplus = (saved.len() + 1).saturating_sub(self.max_to_keep);
-        for (_, old) in &saved[..surplus] {
+        let (mut earlier, mut surplus) = (self.checkpoints()?, Vec::new());
+        while earlier.last().is_some_and(|(saved, _)| *saved >= step) {
+            surplus.extend(earlier.pop().filter(|(saved, _)| *saved > step));
+        }
+        let excess = (earlier.len() + 1).saturating_sub(self.max_to_keep);
+        surplus.extend(earlier.drain(..excess));
+        for (_, old) in &surplus {
             self.remove(old)?;
         }
         Ok(path)
@@ -149,7 +154,11 @@ impl CheckpointManager {
     fn names(&self) -> Result<Vec<String>> {
         let read = || {
             let mut names = Vec::new();
-            for entry in fs::read_dir(&self.directory)? {
+            let entries = match fs::read_dir(&self.directory) {
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(names),
+                entries => entries?,
+            };
+            for entry in entries {
                 // A name that is not Unicode is none of ours.
                 names.extend(entry?.file_name().into_string());
             }
@@ -190,17 +199,16 @@ mod tests {
         let manager = CheckpointManager::new(directory.path().join("run"), 3).unwrap();
         assert!(manager.latest().unwrap().is_none());
         assert_eq!(manager.latest_checkpoint().unwrap(), None);
-        for step in [5, 9, 10, 100, 99] {
+        assert!(!manager.directory().exists());
+        for step in [5, 9, 10, 100] {
             let path = manager.save(step, &checkpoint(step)).unwrap();
             assert!(path.ends_with(format!("ckpt-{step}.safetensors")));
         }
-        assert_eq!(steps(&manager), [10, 99, 100]);
-        // Saved again, and an older step: neither costs itself.
+        assert_eq!(steps(&manager), [9, 10, 100]);
         manager.save(100, &checkpoint(100)).unwrap();
-        assert_eq!(steps(&manager), [10, 99, 100]);
-        manager.save(1, &checkpoint(1)).unwrap();
-        assert_eq!(steps(&manager), [1, 99, 100]);
-        assert_eq!(manager.latest().unwrap().unwrap().step, 100);
+        assert_eq!(steps(&manager), [9, 10, 100]);
+        manager.save(10, &checkpoint(10)).unwrap();
+        assert_eq!(steps(&manager), [9, 10], "what came after step 10 is given up");
     }
 
     #[test]

@@ -95,8 +95,7 @@ impl Op for OneHot {
     }
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
-        let index_types = DTypes::of(&[DType::UInt8, DType::Int8, DType::Int32, DType::Int64]);
-        check_dtype(self.name(), "indices", inputs[0].dtype, index_types)?;
+        check_dtype(self.name(), "indices", inputs[0].dtype, DTypes::INTEGER)?;
         let depth = usize::try_from(self.depth).map_err(|_| {
             let (op, depth) = (self.name(), self.depth);
             Error::invalid_argument(format!("{op}: depth must not be negative, is {depth}"))
@@ -148,7 +147,7 @@ impl Op for OneHot {
 /// [`OneHot`] takes the axis, the values and the dtype too.
 ///
 /// # Errors
-/// Indices that are none of `uint8`, `int8`, `int32` and `int64`; a negative depth.
+/// Indices that are not integers (of those TensorFlow's CPU takes four types); a negative depth.
 ///
 /// ```
 /// use tapeflow_core::array;
@@ -168,7 +167,7 @@ mod tests {
 
     #[test]
     fn any_index_type_and_dtype() {
-        for indices in [DType::UInt8, DType::Int8, DType::Int32, DType::Int64] {
+        for indices in DType::ALL.into_iter().filter(|dtype| dtype.is_integer()) {
             let indices = cast([2, 200, 0], indices).unwrap();
             let y = one_hot(&indices, 3).unwrap().to_vec::<f32>().unwrap();
             assert_eq!(y, [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
@@ -179,7 +178,7 @@ mod tests {
                 assert_eq!(y.to_vec::<i32>().unwrap(), [0, 1], "{dtype}");
             }
         }
-        assert!(one_hot([1i16], 2).unwrap_err().is_dtype());
+        assert!(one_hot([true], 2).unwrap_err().is_dtype());
         assert!(one_hot([1.0f32], 2).unwrap_err().is_dtype());
     }
 

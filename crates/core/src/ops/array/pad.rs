@@ -1,5 +1,7 @@
 //! Tensors with elements around them.
 
+use std::str::FromStr;
+
 use tapeflow_kernels::movement::{add_by_index, gather_by_index, row_major_strides, scatter};
 
 use crate::ops::array::slice;
@@ -33,6 +35,22 @@ pub enum PadMode {
     Reflect,
     /// The elements mirrored at the border, the outermost ones repeated.
     Symmetric,
+}
+
+impl FromStr for PadMode {
+    type Err = Error;
+
+    /// Reads `CONSTANT`, `REFLECT` or `SYMMETRIC`, in any case, as TensorFlow does.
+    fn from_str(mode: &str) -> Result<PadMode> {
+        match mode.to_ascii_uppercase().as_str() {
+            "CONSTANT" => Ok(PadMode::Constant),
+            "REFLECT" => Ok(PadMode::Reflect),
+            "SYMMETRIC" => Ok(PadMode::Symmetric),
+            _ => Err(Error::invalid_argument(format!(
+                "pad: mode {mode:?} is none of CONSTANT, REFLECT and SYMMETRIC"
+            ))),
+        }
+    }
 }
 
 impl Pad {

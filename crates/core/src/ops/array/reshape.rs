@@ -17,7 +17,6 @@ impl Dims {
     /// The shape for `elements` elements.
     fn resolve(&self, op: &str, from: &Shape) -> Result<Shape> {
         let dims = &self.0;
-        let elements = from.num_elements();
         let refuse = |why: &str| Err(Error::shape(format!("{op}: {from} to {dims:?}: {why}")));
         if dims.iter().filter(|&&dim| dim == -1).count() > 1 {
             return refuse("only one extent can be -1");
@@ -25,19 +24,27 @@ impl Dims {
         if dims.iter().any(|&dim| dim < -1) {
             return refuse("an extent is negative");
         }
-        let known = dims.iter().filter(|&&dim| dim != -1);
-        let known = known.fold(1usize, |product, &dim| product.saturating_mul(dim as usize));
         let mut resolved: Vec<usize> = dims.iter().map(|&dim| dim as usize).collect();
         if let Some(free) = dims.iter().position(|&dim| dim == -1) {
-            if known == 0 || !elements.is_multiple_of(known) {
-                return refuse("no extent for -1 holds as many elements");
-            }
+            // Where 0 is asked for, -1 is what the extents that are not 0 leave, as in TensorFlow.
+            let zero = dims.contains(&0);
+            let known = product(dims.iter().filter(|&&dim| dim > 0).map(|&dim| dim as usize));
+            let elements = match zero {
+                true => product(from.iter().copied().filter(|&dim| dim > 0)),
+                false => from.num_elements(),
+            };
             resolved[free] = elements / known;
-        } else if known != elements {
+        }
+        let shape = Shape::new(&resolved).map_err(|error| error.context(op))?;
+        if shape.num_elements() != from.num_elements() {
             return refuse("the numbers of elements differ");
         }
-        Shape::new(&resolved).map_err(|error| error.context(op))
+        Ok(shape)
     }
+}
+
+fn product(dims: impl Iterator<Item = usize>) -> usize {
+    dims.fold(1, usize::saturating_mul)
 }
 
 impl From<Shape> for Dims {
@@ -103,7 +110,7 @@ impl Op for Reshape {
 /// assert_eq!(array::reshape(&x, [-1, 2])?.shape().dims(), [3, 2]);
 /// assert_eq!(
 ///     array::reshape(&x, [4, -1]).unwrap_err().to_string(),
-///     "reshape: [2, 3] to [4, -1]: no extent for -1 holds as many elements",
+///     "reshape: [2, 3] to [4, -1]: the numbers of elements differ",
 /// );
 /// # Ok::<(), tapeflow_core::Error>(())
 /// ```
@@ -134,7 +141,9 @@ mod tests {
     fn an_empty_tensor_reshapes_where_the_extent_is_known() {
         let x = zeros_of([0, 3]);
         assert_eq!(reshape(&x, [3, -1]).unwrap().shape().dims(), [3, 0]);
-        assert!(reshape(&x, [0, -1]).unwrap_err().is_shape());
+        assert_eq!(reshape(&x, [0, -1]).unwrap().shape().dims(), [0, 3]);
+        assert_eq!(reshape(&x, [-1, 5]).unwrap().shape().dims(), [0, 5]);
+        assert!(reshape([1, 2], [0, -1]).unwrap_err().is_shape());
         assert!(reshape(&x, [i64::MAX, i64::MAX]).is_err());
     }
 

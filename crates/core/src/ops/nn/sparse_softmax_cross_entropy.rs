@@ -57,6 +57,7 @@ impl Op for SparseSoftmaxCrossEntropyWithLogits {
     }
 
     fn gradient(&self) -> Gradient {
+        // With respect to the logits: labels are integers.
         Gradient::rule(Saves::INPUTS, |call, _| {
             let (labels, logits) = (call.input(0), call.input(1));
             let classes = logits.shape()[logits.shape().rank() - 1] as i64;
