@@ -1,4 +1,7 @@
-"""The training case: the lesson's network, SGD at 0.001, the loss summed over the batch."""
+"""The training case: the lesson's network, the loss summed over the batch, SGD.
+
+The learning rate is a fifth of the lesson's: at 0.001 the first hundred steps are chaotic. There
+TensorFlow in float32 and in float64 part by 5 % of the loss, at 0.0002 by 0.002 %."""
 
 import gzip
 import os
@@ -6,7 +9,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-LEARNING_RATE = 0.001
+LEARNING_RATE = 0.0002
 BATCH = 128
 NAMES = ["conv_w", "conv_b", "fc1_w", "fc1_b", "fc2_w", "fc2_b"]
 
