@@ -1,0 +1,166 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+/// Trains, evaluates and applies a recognizer of handwritten digits.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "\
+Start here:
+  digits train                          learn MNIST (it is in the program), write digits.safetensors
+  digits evaluate digits.safetensors    measure it on the test images
+  digits predict digits.safetensors photo.png
+
+Exit codes: 0 done, 1 failed, 2 bad usage or input, 130 interrupted."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    Train(TrainOptions),
+    Evaluate(EvaluateOptions),
+    Predict(PredictOptions),
+}
+
+/// Train a network and write it to a file.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  digits train
+  digits train --model all-conv --epochs 3 --out all-conv.safetensors
+  digits train --data fashion-mnist/            four IDX files, plain or gzipped
+  digits train --checkpoint-dir run1            stop it at any moment, even with kill -9, then
+  digits train --checkpoint-dir run1 --resume   ends with the same weights, byte for byte
+
+The same seed gives the same weights, byte for byte, whatever the number of threads.")]
+pub struct TrainOptions {
+    /// Passes over the training images [default: 2]
+    #[arg(long)]
+    pub epochs: Option<u64>,
+
+    /// Images per step [default: 128]
+    #[arg(long)]
+    pub batch_size: Option<usize>,
+
+    /// Step size [default: 0.001, for momentum and nesterov 0.0001; the loss is summed over the
+    /// batch]
+    #[arg(long)]
+    pub learning_rate: Option<f64>,
+
+    /// How gradients become updates [default: sgd]
+    #[arg(long, value_enum)]
+    pub optimizer: Option<OptimizerName>,
+
+    /// The network [default: lesson]
+    #[arg(long, value_enum)]
+    pub model: Option<ModelName>,
+
+    /// Seed of the initial weights and of the order of the images [default: 0]
+    #[arg(long)]
+    pub seed: Option<i64>,
+
+    /// Directory with the four IDX files, plain or gzipped [default: the embedded MNIST]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// Where to write the model
+    #[arg(long, value_name = "FILE", default_value = "digits.safetensors")]
+    pub out: PathBuf,
+
+    /// Write a checkpoint here every few steps
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint_dir: Option<PathBuf>,
+
+    /// Steps between checkpoints
+    #[arg(long, value_name = "STEPS", default_value_t = 200)]
+    pub checkpoint_every: u64,
+
+    /// How many checkpoints to keep
+    #[arg(long, value_name = "COUNT", default_value_t = 3)]
+    pub keep: usize,
+
+    /// Go on from the newest checkpoint, with the options it was made with
+    #[arg(long)]
+    pub resume: bool,
+
+    /// Threads to compute with [default: all cores]
+    #[arg(long)]
+    pub threads: Option<usize>,
+
+    /// Print one JSON object a line instead of a progress bar and tables
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Measure a model on the test images.
+#[derive(Args)]
+pub struct EvaluateOptions {
+    /// A model file that `digits train` wrote
+    pub model: PathBuf,
+
+    /// Directory with the IDX files, plain or gzipped [default: the embedded MNIST]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Read the digit in each image.
+///
+/// An image shows one digit, dark on light or light on dark, in any size; PNG or JPEG.
+#[derive(Args)]
+pub struct PredictOptions {
+    /// A model file that `digits train` wrote
+    pub model: PathBuf,
+
+    /// PNG or JPEG files
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<PathBuf>,
+
+    /// Print one JSON object a line and image
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelName {
+    /// The lesson's: a convolution, a pooling, two dense layers
+    Lesson,
+    /// The lesson's exercise: the same without dense layers, a convolutional head instead
+    AllConv,
+}
+
+impl ModelName {
+    /// As on the command line and in model files.
+    pub fn name(self) -> &'static str {
+        match self {
+            ModelName::Lesson => "lesson",
+            ModelName::AllConv => "all-conv",
+        }
+    }
+}
+
+/// The ways of updating.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimizerName {
+    /// Plain gradient descent
+    Sgd,
+    /// Gradient descent with momentum 0.9
+    Momentum,
+    /// The same with Nesterov's correction
+    Nesterov,
+    /// Adam
+    Adam,
+}

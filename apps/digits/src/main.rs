@@ -1,0 +1,36 @@
+//! `digits`: trains, evaluates and applies a recognizer of handwritten digits.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod confusion;
+mod dataset;
+mod evaluate;
+mod failure;
+mod model;
+mod model_file;
+mod picture;
+mod predict;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Train(options) => train::run(&options),
+        Command::Evaluate(options) => evaluate::run(&options),
+        Command::Predict(options) => predict::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("digits: {failure}");
+            failure.exit_code()
+        }
+    }
+}

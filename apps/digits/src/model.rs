@@ -1,0 +1,117 @@
+//! The networks, written from variables and ops.
+
+use tapeflow as tf;
+use tf::initializers::{Initializer, RandomNormal};
+use tf::nn::{self, Padding};
+use tf::{DType, Tensor, Variable};
+
+use crate::cli::ModelName;
+
+/// Height and width of the images that the networks read, in pixels.
+pub const SIZE: usize = 28;
+/// Digits 0 to 9.
+pub const CLASSES: usize = 10;
+
+/// A network and its weights.
+pub struct Model {
+    name: ModelName,
+    variables: Vec<Variable>,
+}
+
+impl Model {
+    /// A network with fresh weights: normal with standard deviation 0.05, biases zero.
+    pub fn new(name: ModelName, seed: i64) -> tf::Result<Model> {
+        let mut variables = Vec::new();
+        for (i, &(variable, shape)) in layout(name).iter().enumerate() {
+            let shape = tf::Shape::new(shape)?;
+            let value = if variable.ends_with("_b") {
+                tf::zeros(shape, DType::Float32)?
+            } else {
+                // Each variable has a stream of its own, and so has each seed.
+                let stream = seed.wrapping_mul(1000).wrapping_add(i as i64);
+                RandomNormal::new(0.0, 0.05, Some(stream)).call(shape, DType::Float32)?
+            };
+            variables.push(Variable::named(variable, value));
+        }
+        Ok(Model { name, variables })
+    }
+
+    pub fn name(&self) -> ModelName {
+        self.name
+    }
+
+    /// The weights, in the order of the layers.
+    pub fn variables(&self) -> &[Variable] {
+        &self.variables
+    }
+
+    /// Scores before the softmax, `[n, 10]`, of images `[n, 28, 28, 1]` from [`preprocess`].
+    pub fn logits(&self, images: &Tensor) -> tf::Result<Tensor> {
+        match self.name {
+            ModelName::Lesson => self.lesson(images),
+            ModelName::AllConv => self.all_conv(images),
+        }
+    }
+
+    fn lesson(&self, images: &Tensor) -> tf::Result<Tensor> {
+        let [conv_w, conv_b, fc1_w, fc1_b, fc2_w, fc2_b] = self.layers();
+        let x = max_pool(conv(images, conv_w, conv_b)?)?;
+        let x = tf::reshape(x, [-1, fc1_w.shape()[0] as i64])?;
+        let x = nn::relu(tf::add(tf::matmul(x, fc1_w)?, fc1_b)?)?;
+        tf::add(tf::matmul(x, fc2_w)?, fc2_b)
+    }
+
+    fn all_conv(&self, images: &Tensor) -> tf::Result<Tensor> {
+        let [conv1_w, conv1_b, conv2_w, conv2_b, head_w, head_b] = self.layers();
+        let x = max_pool(conv(images, conv1_w, conv1_b)?)?;
+        let x = max_pool(conv(&x, conv2_w, conv2_b)?)?;
+        let x = nn::bias_add(nn::conv2d(x, head_w, 1, Padding::Valid)?, head_b)?;
+        tf::reshape(x, [-1, CLASSES as i64])
+    }
+
+    fn layers<const N: usize>(&self) -> [&Variable; N] {
+        std::array::from_fn(|i| &self.variables[i])
+    }
+}
+
+/// Names and shapes of a network's variables; the ones whose name ends in `_b` are biases.
+pub fn layout(name: ModelName) -> &'static [(&'static str, &'static [usize])] {
+    match name {
+        ModelName::Lesson => &[
+            ("conv_w", &[3, 3, 1, 32]),
+            ("conv_b", &[32]),
+            ("fc1_w", &[14 * 14 * 32, 1024]),
+            ("fc1_b", &[1024]),
+            ("fc2_w", &[1024, CLASSES]),
+            ("fc2_b", &[CLASSES]),
+        ],
+        ModelName::AllConv => &[
+            ("conv1_w", &[3, 3, 1, 32]),
+            ("conv1_b", &[32]),
+            ("conv2_w", &[3, 3, 32, 64]),
+            ("conv2_b", &[64]),
+            ("head_w", &[7, 7, 64, CLASSES]),
+            ("head_b", &[CLASSES]),
+        ],
+    }
+}
+
+fn conv(x: &Tensor, filters: &Variable, bias: &Variable) -> tf::Result<Tensor> {
+    nn::relu(nn::bias_add(nn::conv2d(x, filters, 1, Padding::Same)?, bias)?)
+}
+
+fn max_pool(x: Tensor) -> tf::Result<Tensor> {
+    nn::max_pool(x, 2, 2, Padding::Same)
+}
+
+/// What a network reads, `[n, 28, 28, 1]` with ink 1 and paper 0, from bytes `[n, 28, 28]`.
+pub fn preprocess(images: &Tensor) -> tf::Result<Tensor> {
+    let x = tf::cast(images, DType::Float32)? / 255.0;
+    tf::reshape(x, [-1, SIZE as i64, SIZE as i64, 1])
+}
+
+/// The sum over the batch of `-log` of the probability given to the right class.
+pub fn loss(logits: &Tensor, labels: &Tensor) -> tf::Result<Tensor> {
+    let labels = tf::cast(labels, DType::Int64)?;
+    tf::reduce_sum(nn::sparse_softmax_cross_entropy_with_logits(labels, logits)?, ..)
+}

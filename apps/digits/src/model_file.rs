@@ -1,0 +1,70 @@
+//! Model files: safetensors whose metadata says which network it is and what it reads.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tapeflow as tf;
+
+use crate::cli::ModelName;
+use crate::failure::Failure;
+use crate::model::{Model, layout};
+
+const FORMAT: &str = "tapeflow-digits-model";
+const FORMAT_VERSION: &str = "1";
+const PREPROCESSING: &str = "pixels 0..255 divided by 255, ink 1, paper 0, NHWC [n, 28, 28, 1]";
+
+/// Writes the model, whole or not at all.
+pub fn save(path: &Path, model: &Model) -> tf::Result<()> {
+    let metadata = BTreeMap::from(
+        [
+            ("format", FORMAT),
+            ("format_version", FORMAT_VERSION),
+            ("architecture", model.name().name()),
+            ("preprocessing", PREPROCESSING),
+            ("classes", "0 1 2 3 4 5 6 7 8 9"),
+            ("producer", concat!("tapeflow ", env!("CARGO_PKG_VERSION"))),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned())),
+    );
+    let tensors: Vec<_> = model
+        .variables()
+        .iter()
+        .map(|variable| (variable.name().to_owned(), variable.value()))
+        .collect();
+    tf::io::save_safetensors(path, &tensors, &metadata)
+}
+
+/// Reads a model that [`save`] wrote.
+pub fn load(path: &Path) -> Result<Model, Failure> {
+    let file = tf::io::load_safetensors(path).map_err(Failure::input)?;
+    let refuse = |why: String| Failure::Input(format!("{}: {why}", path.display()));
+    let metadata = |key: &str| file.metadata.get(key).map(String::as_str);
+    if metadata("format") != Some(FORMAT) {
+        return Err(refuse(
+            "not a model that `digits train` wrote (no format in its metadata)".into(),
+        ));
+    }
+    if metadata("format_version") != Some(FORMAT_VERSION) {
+        let version = metadata("format_version").unwrap_or("none");
+        return Err(refuse(format!(
+            "format version {version}, this program reads {FORMAT_VERSION}"
+        )));
+    }
+    let name = match metadata("architecture") {
+        Some("lesson") => ModelName::Lesson,
+        Some("all-conv") => ModelName::AllConv,
+        other => return Err(refuse(format!("unknown architecture {}", other.unwrap_or("(none)")))),
+    };
+    let model = Model::new(name, 0)?;
+    for variable in model.variables() {
+        let Some(value) = file.tensors.get(variable.name()) else {
+            return Err(refuse(format!("the {} model has no {:?}", name.name(), variable.name())));
+        };
+        variable.assign(value).map_err(|error| refuse(error.to_string()))?;
+    }
+    if let Some(extra) = file.tensors.keys().find(|key| !layout(name).iter().any(|(n, _)| n == key))
+    {
+        return Err(refuse(format!("{extra:?} is no part of the {} model", name.name())));
+    }
+    Ok(model)
+}

@@ -1,0 +1,122 @@
+//! `digits train`.
+
+mod checkpoints;
+mod report;
+mod settings;
+mod trainer;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+use tapeflow as tf;
+
+use self::checkpoints::Checkpoints;
+use self::report::Report;
+use self::trainer::Trainer;
+use crate::cli::TrainOptions;
+use crate::dataset::{self, Split};
+use crate::evaluate::evaluate;
+use crate::failure::Failure;
+use crate::model_file;
+
+/// Set by Ctrl-C; the step under way is finished first.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+pub fn run(options: &TrainOptions) -> Result<(), Failure> {
+    check(options)?;
+    if let Some(threads) = options.threads {
+        tf::config::threading::set_intra_op_parallelism_threads(threads)?;
+    }
+    let checkpoints = Checkpoints::new(options)?;
+    let mut trainer = checkpoints.start(options)?;
+    let (train, test) = dataset::load(trainer.settings.data.as_deref())?;
+    watch_for_interrupts()?;
+    let seconds = train_all(&mut trainer, &train, &checkpoints, options)?;
+    trainer.check_finite()?;
+    model_file::save(&options.out, &trainer.model)?;
+    conclude(&trainer, &test, seconds, options)
+}
+
+/// Refuses what would only fail after minutes of training.
+fn check(options: &TrainOptions) -> Result<(), Failure> {
+    let refuse = |why: String| Err(Failure::Input(why));
+    if options.checkpoint_every == 0 || options.keep == 0 || options.threads == Some(0) {
+        return refuse("--checkpoint-every, --keep and --threads must be at least 1".into());
+    }
+    if options.out.is_dir() {
+        return refuse(format!("--out {}: is a directory", options.out.display()));
+    }
+    let parent = options.out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    if !parent.is_dir() {
+        return refuse(format!(
+            "--out {}: there is no directory {}",
+            options.out.display(),
+            parent.display()
+        ));
+    }
+    Ok(())
+}
+
+fn watch_for_interrupts() -> Result<(), Failure> {
+    let handler = || {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            // Asked twice: the user does not want to wait for the checkpoint.
+            std::process::exit(130);
+        }
+    };
+    ctrlc::set_handler(handler).map_err(|error| Failure::Failed(format!("Ctrl-C: {error}")))
+}
+
+/// Runs the steps that are left; returns the seconds they took.
+fn train_all(
+    trainer: &mut Trainer,
+    train: &Split,
+    checkpoints: &Checkpoints,
+    options: &TrainOptions,
+) -> Result<f64, Failure> {
+    let steps = trainer.settings.steps(train.len());
+    let mut report = Report::new(options.json, trainer.step, steps);
+    for batch in &trainer.batches(train)? {
+        let (images, labels) = batch?;
+        let outcome = trainer.step(&images, &labels).inspect_err(|_| report.finish())?;
+        report.step(trainer.step, &outcome);
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            report.finish();
+            return Err(checkpoints.interrupted(trainer)?);
+        }
+        checkpoints.after_step(trainer).inspect_err(|_| report.finish())?;
+    }
+    report.finish();
+    Ok(report.seconds())
+}
+
+fn conclude(
+    trainer: &Trainer,
+    test: &Split,
+    seconds: f64,
+    options: &TrainOptions,
+) -> Result<(), Failure> {
+    let evaluation = evaluate(&trainer.model, test)?;
+    let accuracy = evaluation.confusion.accuracy();
+    if options.json {
+        let line = json!({
+            "event": "result",
+            "model": options.out,
+            "architecture": trainer.settings.model.name(),
+            "steps": trainer.step,
+            "seconds": seconds,
+            "images": evaluation.confusion.total(),
+            "test_accuracy": accuracy,
+            "test_loss": evaluation.loss,
+            "confusion": evaluation.confusion.rows(),
+        });
+        println!("{line}");
+    } else {
+        println!("\n{}", evaluation.confusion);
+        println!("test accuracy {accuracy:.4} after {seconds:.1} s of training");
+        println!("model written to {}", options.out.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! A training run's state and its step.
+
+use tapeflow as tf;
+use tf::data::{AUTOTUNE, Dataset};
+use tf::optimizers::Optimizer;
+use tf::train::Checkpoint;
+use tf::{Tensor, Variable};
+
+use super::settings::Settings;
+use crate::cli::TrainOptions;
+use crate::dataset::Split;
+use crate::failure::Failure;
+use crate::model::{Model, loss, preprocess};
+
+/// How many images the shuffle draws from, as in the lesson.
+const SHUFFLE_BUFFER: usize = 5000;
+
+/// The keys of a checkpoint's metadata.
+const STEP: &str = "step";
+const SETTINGS: &str = "settings";
+
+/// Everything that a run needs to go on: what a checkpoint holds.
+pub struct Trainer {
+    pub settings: Settings,
+    pub model: Model,
+    optimizer: Box<dyn Optimizer>,
+    /// Steps done.
+    pub step: u64,
+}
+
+/// What one step found, before its update.
+pub struct Outcome {
+    /// The mean over the batch of `-log` of the probability given to the right digit.
+    pub loss: f64,
+    pub correct: usize,
+    pub images: usize,
+}
+
+impl Trainer {
+    pub fn new(settings: Settings) -> tf::Result<Trainer> {
+        let model = Model::new(settings.model, settings.seed)?;
+        let optimizer = settings.optimizer();
+        optimizer.build(model.variables())?;
+        Ok(Trainer { settings, model, optimizer, step: 0 })
+    }
+
+    /// The run that a checkpoint holds, where `options` ask for nothing else.
+    pub fn restore(checkpoint: &Checkpoint, options: &TrainOptions) -> Result<Trainer, Failure> {
+        let text: String = checkpoint.metadata(SETTINGS).map_err(Failure::input)?;
+        let settings: Settings = serde_json::from_str(&text)
+            .map_err(|error| Failure::Input(format!("the checkpoint's {SETTINGS}: {error}")))?;
+        let mut trainer = Trainer::new(settings.resumed(options)?)?;
+        checkpoint.restore(&trainer.state()).map_err(Failure::input)?;
+        trainer.step = checkpoint.metadata(STEP).map_err(Failure::input)?;
+        Ok(trainer)
+    }
+
+    /// Everything that [`restore`](Trainer::restore) needs.
+    pub fn checkpoint(&self) -> tf::Result<Checkpoint> {
+        let checkpoint = Checkpoint::of(&self.state())?;
+        Ok(checkpoint.with_metadata(STEP, self.step).with_metadata(SETTINGS, &self.settings))
+    }
+
+    /// The batches that are left: `(images, labels)`. The order depends on the seed alone, so
+    /// skipping the steps done is all there is to resuming.
+    pub fn batches(&self, train: &Split) -> tf::Result<Dataset<(Tensor, Tensor)>> {
+        let elements = (train.images.clone(), train.labels.clone());
+        Ok(Dataset::from_tensor_slices(elements)?
+            .repeat(self.settings.epochs)
+            .shuffle(SHUFFLE_BUFFER, self.settings.seed)
+            .batch(self.settings.batch_size)
+            .skip(self.step)
+            .prefetch(AUTOTUNE))
+    }
+
+    /// One step of the lesson: forward, loss, gradients, update. A loss that is not finite is an
+    /// error and leaves the weights as they are.
+    pub fn step(&mut self, images: &Tensor, labels: &Tensor) -> Result<Outcome, Failure> {
+        let count = labels.shape()[0];
+        let tape = tf::GradientTape::new();
+        let logits = self.model.logits(&preprocess(images)?)?;
+        let total = loss(&logits, labels)?;
+        let gradients = tape.gradient(&total, self.model.variables())?;
+        let loss = f64::from(total.to_scalar::<f32>()?) / count as f64;
+        if !loss.is_finite() {
+            return Err(self.diverged(&format!("the loss is {loss}")));
+        }
+        self.optimizer.apply_gradients(gradients.into_iter().zip(self.model.variables()))?;
+        self.step += 1;
+        let read = tf::argmax(&logits, 1)?;
+        let pairs = read.as_slice::<i64>()?.iter().zip(labels.as_slice::<u8>()?);
+        let correct = pairs.filter(|(read, label)| **read == i64::from(**label)).count();
+        Ok(Outcome { loss, correct, images: count })
+    }
+
+    /// Refuses weights that are not finite, so that no file ever holds them.
+    pub fn check_finite(&self) -> Result<(), Failure> {
+        for variable in self.state() {
+            let value = variable.value();
+            if value.dtype() == tf::DType::Float32
+                && !value.as_slice::<f32>()?.iter().all(|x| x.is_finite())
+            {
+                return Err(self.diverged(&format!("{} is not finite", variable.name())));
+            }
+        }
+        Ok(())
+    }
+
+    fn diverged(&self, what: &str) -> Failure {
+        Failure::Failed(format!(
+            "after {} steps {what}: the training has diverged. Nothing was written after the last \
+             good checkpoint; try again with a smaller --learning-rate than {}",
+            self.step, self.settings.learning_rate
+        ))
+    }
+
+    fn state(&self) -> Vec<Variable> {
+        let mut variables = self.model.variables().to_vec();
+        variables.extend(self.optimizer.variables());
+        variables
+    }
+}
