@@ -21,6 +21,9 @@ mod sealed {
 pub trait Element:
     Pod + PartialEq + PartialOrd + Send + Sync + Debug + sealed::Sealed + 'static
 {
+    /// Whether maps and reductions to this type are compiled for every SIMD level: `f32` alone, the
+    /// type that models compute in. For the others one copy of the code, for any CPU, is enough.
+    const VECTORIZED: bool = false;
 }
 
 /// An [`Element`] with arithmetic.
@@ -186,9 +189,11 @@ macro_rules! nan_propagating {
 }
 
 macro_rules! native_float {
-    ($type:ident) => {
+    ($type:ident, vectorized: $vectorized:literal) => {
         impl sealed::Sealed for $type {}
-        impl Element for $type {}
+        impl Element for $type {
+            const VECTORIZED: bool = $vectorized;
+        }
         impl Number for $type {
             type Accumulator = Self;
 
@@ -251,8 +256,8 @@ macro_rules! native_float {
     )*};
 }
 
-native_float!(f32);
-native_float!(f64);
+native_float!(f32, vectorized: true);
+native_float!(f64, vectorized: false);
 
 macro_rules! half_float {
     ($type:ident) => {

@@ -5,7 +5,7 @@
 
 use crate::element::Element;
 use crate::parallel::for_each_chunk_mut;
-use crate::simd::Level;
+use crate::simd::vectorize_for;
 use crate::strided::{Walk, broadcast_strides};
 
 /// Elements per piece of work: large enough that handing it over costs little beside it.
@@ -23,10 +23,9 @@ const CHUNK: usize = 16 * 1024;
 /// If the lengths differ.
 pub fn unary<A: Element, C: Element>(x: &[A], out: &mut [C], f: impl Fn(A) -> C + Copy + Sync) {
     assert_eq!(x.len(), out.len());
-    let level = Level::best();
     for_each_chunk_mut(out, CHUNK, |chunk_index, out| {
         let x = &x[chunk_index * CHUNK..][..out.len()];
-        level.vectorize(|| {
+        vectorize_for::<C, _>(|| {
             for (out, &x) in out.iter_mut().zip(x) {
                 *out = f(x);
             }
@@ -59,10 +58,9 @@ pub fn binary<A: Element, B: Element, C: Element>(
     let y_strides = broadcast_strides(y_dims, out_dims);
     let walk = Walk::new(out_dims, [&x_strides, &y_strides]);
     let steps = walk.row_strides();
-    let level = Level::best();
     for_each_chunk_mut(out, CHUNK, |chunk_index, out| {
         let mut done = 0;
-        level.vectorize(|| {
+        vectorize_for::<C, _>(|| {
             walk.rows(chunk_index * CHUNK, out.len(), |[x_start, y_start], len| {
                 let out = &mut out[done..done + len];
                 let (x, y) = (&x[x_start as usize..], &y[y_start as usize..]);
@@ -160,10 +158,9 @@ pub fn zip_in_place<A: Element, B: Element>(
     f: impl Fn(A, B) -> A + Copy + Sync,
 ) {
     assert_eq!(x.len(), y.len());
-    let level = Level::best();
     for_each_chunk_mut(y, CHUNK, |chunk_index, y| {
         let x = &x[chunk_index * CHUNK..][..y.len()];
-        level.vectorize(|| {
+        vectorize_for::<A, _>(|| {
             for (y, &x) in y.iter_mut().zip(x) {
                 *y = f(*y, x);
             }
@@ -189,11 +186,10 @@ pub fn zip2_in_place<A: Element, B: Element, C: Element>(
     f: impl Fn(A, B, C) -> A + Copy + Sync,
 ) {
     assert!(z.len() == x.len() && z.len() == y.len());
-    let level = Level::best();
     for_each_chunk_mut(z, CHUNK, |chunk_index, z| {
         let start = chunk_index * CHUNK;
         let (x, y) = (&x[start..][..z.len()], &y[start..][..z.len()]);
-        level.vectorize(|| {
+        vectorize_for::<A, _>(|| {
             for ((z, &x), &y) in z.iter_mut().zip(x).zip(y) {
                 *z = f(*z, x, y);
             }

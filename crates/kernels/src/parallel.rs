@@ -60,6 +60,11 @@ pub fn threads() -> usize {
 /// assert_eq!(sum.into_inner(), 10);
 /// ```
 pub fn for_each_index(count: usize, piece: impl Fn(usize) + Sync) {
+    take_pieces(count, &piece);
+}
+
+/// [`for_each_index`], compiled once and not for each kernel and element type.
+fn take_pieces(count: usize, piece: &(dyn Fn(usize) + Sync)) {
     let helpers = threads().min(count).saturating_sub(1);
     if helpers == 0 || INSIDE_PIECE.get() {
         (0..count).for_each(piece);
@@ -70,7 +75,7 @@ pub fn for_each_index(count: usize, piece: impl Fn(usize) + Sync) {
         return;
     };
     let next = AtomicUsize::new(0);
-    let take_pieces = || {
+    let work = || {
         let _guard = InsidePiece::enter();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
@@ -82,9 +87,9 @@ pub fn for_each_index(count: usize, piece: impl Fn(usize) + Sync) {
     };
     pool.in_place_scope(|scope| {
         for _ in 0..helpers {
-            scope.spawn(|_| take_pieces());
+            scope.spawn(|_| work());
         }
-        take_pieces();
+        work();
     });
 }
 

@@ -10,7 +10,7 @@
 use crate::MAX_AXES;
 use crate::element::Number;
 use crate::parallel::for_each_chunk_mut;
-use crate::simd::Level;
+use crate::simd::vectorize_for;
 use crate::strided::Walk;
 
 /// Partial results side by side in the reduction of a row: one vector register of `f32`.
@@ -103,11 +103,10 @@ pub fn reduce<T: Number, R: Reduction>(
         return;
     }
     let mut partials = vec![R::identity::<T::Accumulator>(); plan.results() * plan.blocks];
-    let level = Level::best();
     // Whole partial rows at a time, as many as make a block of work.
     let per_task = (BLOCK / (plan.rows_per_block * plan.row_len)).max(1);
     for_each_chunk_mut(&mut partials, per_task * plan.width, |task, partials| {
-        level.vectorize(|| {
+        vectorize_for::<T, _>(|| {
             for (i, partial) in partials.chunks_exact_mut(plan.width).enumerate() {
                 plan.reduce_block::<T, R>(x, task * per_task + i, partial);
             }

@@ -8,6 +8,8 @@ use std::env;
 use std::fmt;
 use std::sync::OnceLock;
 
+use crate::element::Element;
+
 /// Proof that the CPU has AVX-512 (F, BW, DQ, VL, CD), and with it AVX2 and FMA.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +160,13 @@ impl Level {
             Self::Avx512(token) => token.vectorize(work),
         }
     }
+}
+
+/// Runs `work`, which writes elements of type `T`, at the best level where that type is compiled for
+/// each ([`Element::VECTORIZED`]).
+#[inline(always)]
+pub(crate) fn vectorize_for<T: Element, R>(work: impl FnOnce() -> R) -> R {
+    if T::VECTORIZED { Level::best().vectorize(work) } else { work() }
 }
 
 /// As [`Level::vectorize`], with a copy of the closure for each level: a function with one caller is
