@@ -1,9 +1,10 @@
-//! What the tests of several crates share: golden cases from real TensorFlow and the distance of
-//! floats in ULPs. Development only.
+//! What the tests of several crates share: golden cases from real TensorFlow, damaged variants of
+//! files, and the distance of floats in ULPs. Development only.
 
 #![forbid(unsafe_code)]
 
 pub mod golden;
+pub mod mutation;
 mod ulps;
 
 pub use ulps::{ulps_f32, ulps_f64};

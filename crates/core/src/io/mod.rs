@@ -14,6 +14,3 @@ pub use safetensors::{SafeTensors, load_safetensors, save_safetensors};
 
 pub(crate) use atomic::{TEMPORARY_SUFFIX, sync_directory};
 pub(crate) use values::little_endian;
-
-#[cfg(test)]
-pub(crate) mod mutation;

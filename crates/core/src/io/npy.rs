@@ -298,8 +298,9 @@ fn to_row_major(tensor: &Tensor) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
+    use tapeflow_testing::mutation;
+
     use super::*;
-    use crate::io::mutation;
 
     fn bytes_of(tensor: &Tensor) -> Vec<u8> {
         let directory = tempfile::tempdir().unwrap();

@@ -215,8 +215,9 @@ fn header_json(
 
 #[cfg(test)]
 mod tests {
+    use tapeflow_testing::mutation;
+
     use super::*;
-    use crate::io::mutation;
 
     fn bytes_of(tensors: &[(&str, Tensor)], metadata: &BTreeMap<String, String>) -> Vec<u8> {
         let directory = tempfile::tempdir().unwrap();

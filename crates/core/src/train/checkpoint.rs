@@ -223,8 +223,9 @@ fn list(names: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tapeflow_testing::mutation;
+
     use super::*;
-    use crate::io::mutation;
 
     fn checkpoint() -> Checkpoint {
         let mut checkpoint = Checkpoint::of([

@@ -2,6 +2,7 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use tapeflow_testing::mutation;
 
 use super::*;
 
@@ -111,58 +112,20 @@ fn a_missing_file_and_a_directory_are_io_errors() {
     assert!(read(directory.path()).unwrap_err().is_io());
 }
 
-/// The SplitMix64 generator (Steele, Lea and Flood, 2014).
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % bound as u64) as usize
-    }
-}
-
-/// A damaged variant: flipped bits, other bytes, a cut, more bytes, or nothing but noise.
-fn damage(bytes: &mut Vec<u8>, random: &mut SplitMix) {
-    if bytes.is_empty() {
-        bytes.push(random.below(256) as u8);
-    }
-    let at = random.below(bytes.len());
-    match random.below(8) {
-        0 => bytes.truncate(at),
-        1 => bytes[at] = random.below(256) as u8,
-        2 => drop(bytes.remove(at)),
-        3 => bytes.insert(at, random.below(256) as u8),
-        4 if random.below(8) == 0 => {
-            bytes.iter_mut().for_each(|byte| *byte = random.below(256) as u8);
-        }
-        _ => bytes[at] ^= 1 << random.below(8),
-    }
-}
-
 #[test]
 fn damaged_files_are_read_or_refused() {
-    let mut random = SplitMix(2);
     let values: Vec<u8> = (0..96).collect();
     let plain = file(8, &[4, 4, 6], &values);
     let mut refused = 0;
     for valid in [&plain, &gzip(&plain), &file(14, &[3, 4], &values)] {
-        for _ in 0..4000 {
-            let mut bytes = valid.clone();
-            for _ in 0..=random.below(3) {
-                damage(&mut bytes, &mut random);
+        mutation::for_each(valid, 4000, |bytes| match parse_bytes(bytes) {
+            // Deflate makes at most 1032 bytes of one.
+            Ok(tensor) => assert!(tensor.as_bytes().len() <= 1032 * bytes.len()),
+            Err(error) => {
+                assert!(error.is_data() || error.is_shape(), "{error:?}");
+                refused += 1;
             }
-            match parse_bytes(&bytes) {
-                // Deflate makes at most 1032 bytes of one.
-                Ok(tensor) => assert!(tensor.as_bytes().len() <= 1032 * bytes.len()),
-                Err(error) => {
-                    assert!(error.is_data() || error.is_shape(), "{error:?}");
-                    refused += 1;
-                }
-            }
-        }
+        });
     }
     assert!(refused > 6000, "{refused}");
 }

@@ -1,8 +1,16 @@
-//! Damaged variants of valid files, the same in every run.
+//! Damaged variants of valid files, the same in every run, for the tests of every file reader.
 
 /// Calls `check` with `count` variants of `valid`: flipped bits, overwritten, removed, repeated and
 /// added bytes, cuts, and files of nothing but random bytes.
-pub(crate) fn for_each(valid: &[u8], count: usize, mut check: impl FnMut(&[u8])) {
+///
+/// ```
+/// let mut damaged = 0;
+/// tapeflow_testing::mutation::for_each(b"a valid file", 100, |bytes| {
+///     damaged += u32::from(bytes != b"a valid file");
+/// });
+/// assert!(damaged > 90);
+/// ```
+pub fn for_each(valid: &[u8], count: usize, mut check: impl FnMut(&[u8])) {
     let mut random = SplitMix(valid.len() as u64);
     for _ in 0..count {
         let mut bytes = valid.to_vec();
