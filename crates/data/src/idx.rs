@@ -51,8 +51,7 @@ fn read_from(mut reader: impl BufRead, path: &Path) -> Result<Tensor> {
 }
 
 fn parse(mut reader: impl Read, gzipped: bool) -> Result<Tensor> {
-    let header = |reader: &mut _| parse_header(reader, gzipped);
-    let spec = header(&mut reader)?;
+    let spec = parse_header(&mut reader, gzipped)?;
     let expected = spec.num_bytes();
     let mut bytes = Vec::new();
     // Grows with what is read, not with what the header promises.

@@ -1,6 +1,6 @@
 //! MNIST, 70,000 handwritten digits, and datasets in the same files: `tf.keras.datasets.mnist`.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use tapeflow_core::{DType, Error, Result, Tensor};
@@ -106,9 +106,8 @@ fn find(directory: &Path, split: &str, content: &str, rank: usize) -> Result<Pat
             }
         }
     }
-    let path = directory.join(usual);
-    let message = format!("neither {} nor {0}.gz can be found", path.display());
-    Err(Error::io(message, io::ErrorKind::NotFound.into()))
+    let missing = format!("neither {usual} nor {usual}.gz is there");
+    Err(Error::io(directory.display().to_string(), io::Error::new(ErrorKind::NotFound, missing)))
 }
 
 fn read(path: &Path, content: &str, rank: usize) -> Result<Tensor> {
