@@ -36,7 +36,7 @@ fn main() -> tf::Result<()> {
 
     let ((x_train, y_train), (x_test, y_test)) = tf::datasets::mnist::load_data()?;
     for data in [&x_train, &y_train, &x_test, &y_test] {
-        println!("{} {}", data.dtype(), data.shape());
+        println!("{} {}", tuple(data.shape()), data.dtype());
     }
     let x_train = tf::cast(x_train, DType::Float32)? / 255.0;
     let x_test = tf::cast(x_test, DType::Float32)? / 255.0;
@@ -77,9 +77,16 @@ fn convolution_output_shapes() -> tf::Result<()> {
     let filters = tf::zeros([3, 3, 1, 32], DType::Float32)?;
     for padding in [Padding::Same, Padding::Valid] {
         let output = nn::conv2d(&image, &filters, 3, padding)?;
-        println!("conv2d, stride 3, {padding}: {}", output.shape());
+        println!("conv2d, stride 3, {padding}: {}", tuple(output.shape()));
     }
     Ok(())
+}
+
+/// A shape as Python prints it.
+fn tuple(shape: &tf::Shape) -> String {
+    let extents: Vec<String> = shape.iter().map(usize::to_string).collect();
+    let comma = if extents.len() == 1 { "," } else { "" };
+    format!("({}{comma})", extents.join(", "))
 }
 
 /// The derivative of x**2 at 3 is 6.
@@ -160,10 +167,11 @@ impl Network {
     }
 }
 
-/// The sum over the batch of `-log` of the probability given to the right class.
+/// The sum over the batch of `-log` of the probability given to the right class. The mean is that
+/// of one number, which the sum over all axes leaves; the lesson takes it too.
 fn cross_entropy(y_pred: &Tensor, y_true: &Tensor) -> tf::Result<Tensor> {
     let y_true = tf::one_hot(y_true, NUM_CLASSES as i64)?;
-    Ok(-tf::reduce_sum(y_true * math::log(y_pred)?, ..)?)
+    tf::reduce_mean(-tf::reduce_sum(y_true * math::log(y_pred)?, ..)?, ..)
 }
 
 /// The same from the logits, where no probability rounds to zero.
