@@ -51,7 +51,7 @@ pub struct TrainOptions {
 
     /// Step size [default: 0.001, for momentum and nesterov 0.0001; the loss is summed over the
     /// batch]
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub learning_rate: Option<f64>,
 
     /// How gradients become updates [default: sgd]
@@ -63,7 +63,7 @@ pub struct TrainOptions {
     pub model: Option<ModelName>,
 
     /// Seed of the initial weights and of the order of the images [default: 0]
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub seed: Option<i64>,
 
     /// Directory with the four IDX files, plain or gzipped [default: the embedded MNIST]
@@ -74,7 +74,7 @@ pub struct TrainOptions {
     #[arg(long, value_name = "FILE", default_value = "digits.safetensors")]
     pub out: PathBuf,
 
-    /// Write a checkpoint here every few steps
+    /// Write a checkpoint here every few steps; without it only Ctrl-C writes one, beside the model
     #[arg(long, value_name = "DIR")]
     pub checkpoint_dir: Option<PathBuf>,
 

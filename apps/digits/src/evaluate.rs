@@ -9,7 +9,7 @@ use crate::confusion::Confusion;
 use crate::dataset::{self, Split};
 use crate::failure::Failure;
 use crate::model::{Model, loss, preprocess};
-use crate::model_file;
+use crate::{model_file, output};
 
 /// Images per forward pass.
 const BATCH: usize = 500;
@@ -27,20 +27,20 @@ pub fn run(options: &EvaluateOptions) -> Result<(), Failure> {
     let evaluation = evaluate(&model, &test)?;
     let accuracy = evaluation.confusion.accuracy();
     if options.json {
-        let line = json!({
+        output::print(json!({
             "model": options.model,
             "architecture": model.name().name(),
             "images": evaluation.confusion.total(),
             "test_accuracy": accuracy,
             "test_loss": evaluation.loss,
             "confusion": evaluation.confusion.rows(),
-        });
-        println!("{line}");
+        }))
     } else {
-        print!("{}", evaluation.confusion);
-        println!("test accuracy {accuracy:.4}, loss {:.4}", evaluation.loss);
+        output::print(format_args!(
+            "{}test accuracy {accuracy:.4}, loss {:.4}",
+            evaluation.confusion, evaluation.loss
+        ))
     }
-    Ok(())
 }
 
 /// Reads every image of `split` and compares with its label.

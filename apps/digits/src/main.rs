@@ -9,6 +9,7 @@ mod evaluate;
 mod failure;
 mod model;
 mod model_file;
+mod output;
 mod picture;
 mod predict;
 mod train;
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("digits: {failure}");
+            output::say(format_args!("digits: {failure}"));
             failure.exit_code()
         }
     }

@@ -115,3 +115,9 @@ pub fn loss(logits: &Tensor, labels: &Tensor) -> tf::Result<Tensor> {
     let labels = tf::cast(labels, DType::Int64)?;
     tf::reduce_sum(nn::sparse_softmax_cross_entropy_with_logits(labels, logits)?, ..)
 }
+
+/// Whether no value of a variable of `float32` is infinite or not a number; true for other dtypes.
+pub fn is_finite(variable: &Variable) -> tf::Result<bool> {
+    let value = variable.value();
+    Ok(value.dtype() != DType::Float32 || value.as_slice::<f32>()?.iter().all(|x| x.is_finite()))
+}

@@ -7,7 +7,7 @@ use tapeflow as tf;
 
 use crate::cli::ModelName;
 use crate::failure::Failure;
-use crate::model::{Model, layout};
+use crate::model::{Model, is_finite, layout};
 
 const FORMAT: &str = "tapeflow-digits-model";
 const FORMAT_VERSION: &str = "1";
@@ -61,10 +61,69 @@ pub fn load(path: &Path) -> Result<Model, Failure> {
             return Err(refuse(format!("the {} model has no {:?}", name.name(), variable.name())));
         };
         variable.assign(value).map_err(|error| refuse(error.to_string()))?;
+        if !is_finite(variable)? {
+            return Err(refuse(format!("{:?} holds a value that is not finite", variable.name())));
+        }
     }
     if let Some(extra) = file.tensors.keys().find(|key| !layout(name).iter().any(|(n, _)| n == key))
     {
         return Err(refuse(format!("{extra:?} is no part of the {} model", name.name())));
     }
     Ok(model)
+}
+
+#[cfg(test)]
+mod tests {
+    use tapeflow_testing::mutation;
+
+    use super::*;
+
+    fn refusal(path: &Path) -> String {
+        match load(path) {
+            Err(Failure::Input(why)) => why,
+            Err(other) => panic!("{other:?}"),
+            Ok(_) => panic!("{} was read", path.display()),
+        }
+    }
+
+    #[test]
+    fn a_model_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m");
+        let model = Model::new(ModelName::AllConv, 7).unwrap();
+        save(&path, &model).unwrap();
+        let read = load(&path).unwrap();
+        assert_eq!(read.name(), ModelName::AllConv);
+        for (read, written) in read.variables().iter().zip(model.variables()) {
+            assert_eq!(read.value().as_bytes(), written.value().as_bytes());
+        }
+    }
+
+    #[test]
+    fn damaged_files_are_read_or_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("damaged");
+        save(&path, &Model::new(ModelName::AllConv, 0).unwrap()).unwrap();
+        let valid = std::fs::read(&path).unwrap();
+        let mut refused = 0;
+        mutation::for_each(&valid, 300, |bytes| {
+            std::fs::write(&path, bytes).unwrap();
+            if load(&path).is_err() {
+                assert!(refusal(&path).contains("damaged"));
+                refused += 1;
+            }
+        });
+        assert!(refused > 100, "only {refused} were refused");
+    }
+
+    #[test]
+    fn weights_that_are_no_numbers_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m");
+        let model = Model::new(ModelName::AllConv, 0).unwrap();
+        let bias = tf::fill([32], f32::NAN).unwrap();
+        model.variables()[1].assign(bias).unwrap();
+        save(&path, &model).unwrap();
+        assert!(refusal(&path).ends_with(r#""conv1_b" holds a value that is not finite"#));
+    }
 }

@@ -1,5 +1,7 @@
 //! Image files as a network reads them.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek};
 use std::path::Path;
 
 use image::imageops::FilterType;
@@ -17,8 +19,13 @@ const MOST_BYTES: u64 = 512 << 20;
 /// Transparency is paper. An image whose border is light is taken as dark ink on light paper and
 /// inverted; one of another size is scaled, whole, to 28x28.
 pub fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let mut reader = ImageReader::open(path)
-        .and_then(ImageReader::with_guessed_format)
+    let file = File::open(path).map_err(|error| format!("cannot read it: {error}"))?;
+    decode(BufReader::new(file))
+}
+
+fn decode(source: impl BufRead + Seek) -> Result<Vec<u8>, String> {
+    let mut reader = ImageReader::new(source)
+        .with_guessed_format()
         .map_err(|error| format!("cannot read it: {error}"))?;
     let mut limits = Limits::default();
     limits.max_image_width = Some(LARGEST_SIDE);
@@ -63,8 +70,29 @@ fn border_mean(image: &GrayImage) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
+    use image::{DynamicImage, ImageFormat, Luma, LumaA};
+    use tapeflow_testing::mutation;
+
     use super::*;
-    use image::{Luma, LumaA};
+
+    fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        image.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    /// A picture of 28x28 as PNG, whose header says that it is of another size.
+    fn png_that_claims(width: u32, height: u32) -> Vec<u8> {
+        let mut bytes = encoded(&DynamicImage::new_rgba16(28, 28), ImageFormat::Png);
+        bytes[16..20].copy_from_slice(&width.to_be_bytes());
+        bytes[20..24].copy_from_slice(&height.to_be_bytes());
+        let mut crc = flate2::Crc::new();
+        crc.update(&bytes[12..29]);
+        bytes[29..33].copy_from_slice(&crc.sum().to_be_bytes());
+        bytes
+    }
 
     #[test]
     fn dark_on_light_and_light_on_dark_are_the_same_digit() {
@@ -82,5 +110,40 @@ mod tests {
             image::GrayAlphaImage::from_fn(28, 28, |x, _| LumaA([0, if x == 5 { 255 } else { 0 }]));
         let pixels = normalise(&DynamicImage::ImageLumaA8(image));
         assert_eq!((pixels[5], pixels[6]), (255, 0));
+    }
+
+    #[test]
+    fn damaged_pictures_are_read_or_refused() {
+        let picture = GrayImage::from_fn(40, 30, |x, y| Luma([(x * y) as u8]));
+        let picture = DynamicImage::ImageLuma8(picture);
+        let sixteen_with_alpha = DynamicImage::ImageRgba16(picture.to_rgba16());
+        let mut refused = 0;
+        for valid in [
+            encoded(&picture, ImageFormat::Png),
+            encoded(&sixteen_with_alpha, ImageFormat::Png),
+            encoded(&picture, ImageFormat::Jpeg),
+        ] {
+            assert_eq!(decode(Cursor::new(&valid)).map(|pixels| pixels.len()), Ok(SIZE * SIZE));
+            mutation::for_each(&valid, 500, |bytes| match decode(Cursor::new(bytes)) {
+                Ok(pixels) => assert_eq!(pixels.len(), SIZE * SIZE),
+                Err(_) => refused += 1,
+            });
+        }
+        assert!(refused > 500, "only {refused} were refused");
+    }
+
+    #[test]
+    fn a_claim_of_a_huge_size_is_refused() {
+        for (width, height) in [(u32::MAX, 1), (60_000, 60_000), (10_000, 10_000)] {
+            assert!(decode(Cursor::new(png_that_claims(width, height))).is_err());
+        }
+    }
+
+    #[test]
+    fn odd_sizes_are_scaled() {
+        for (width, height) in [(1, 1), (10_000, 1), (1, 10_000), (29, 27)] {
+            let picture = encoded(&DynamicImage::new_luma8(width, height), ImageFormat::Png);
+            assert_eq!(decode(Cursor::new(picture)).map(|pixels| pixels.len()), Ok(SIZE * SIZE));
+        }
     }
 }

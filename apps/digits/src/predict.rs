@@ -9,20 +9,20 @@ use tf::{Tensor, nn};
 use crate::cli::PredictOptions;
 use crate::failure::Failure;
 use crate::model::{CLASSES, Model, SIZE, preprocess};
-use crate::{model_file, picture};
+use crate::{model_file, output, picture};
 
 pub fn run(options: &PredictOptions) -> Result<(), Failure> {
     let model = model_file::load(&options.model)?;
     let mut unreadable = 0;
     for path in &options.images {
         match read(&model, path) {
-            Ok(probabilities) => print_reading(path, &probabilities, options.json),
+            Ok(probabilities) => print_reading(path, &probabilities, options.json)?,
             Err(why) => {
                 unreadable += 1;
                 if options.json {
-                    println!("{}", json!({"image": path, "error": why}));
+                    output::print(json!({"image": path, "error": why}))?;
                 } else {
-                    eprintln!("digits: {}: {why}", path.display());
+                    output::say(format_args!("digits: {}: {why}", path.display()));
                 }
             }
         }
@@ -43,20 +43,19 @@ fn read(model: &Model, path: &Path) -> Result<Vec<f32>, String> {
     probabilities().map_err(|error| error.to_string())
 }
 
-fn print_reading(path: &Path, probabilities: &[f32], json: bool) {
+fn print_reading(path: &Path, probabilities: &[f32], json: bool) -> Result<(), Failure> {
     let digit = (0..CLASSES)
         .max_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b]))
         .expect("there are ten classes");
     let confidence = probabilities[digit];
     if json {
-        let line = json!({
+        output::print(json!({
             "image": path,
             "digit": digit,
             "confidence": confidence,
             "probabilities": probabilities,
-        });
-        println!("{line}");
+        }))
     } else {
-        println!("{}: {digit} ({:.1} %)", path.display(), confidence * 100.0);
+        output::print(format_args!("{}: {digit} ({:.1} %)", path.display(), confidence * 100.0))
     }
 }

@@ -192,7 +192,10 @@ fn bad_options_and_bad_files_are_named() {
     let bench = Workbench::new();
     assert!(refused(bench.train("--batch-size 0"), 2).contains("--batch-size 0"));
     assert!(refused(bench.train("--epochs 0"), 2).contains("--epochs 0"));
-    assert!(refused(bench.train("--learning-rate=-1"), 2).contains("--learning-rate"));
+    assert!(refused(bench.train("--learning-rate -1"), 2).contains("--learning-rate"));
+    assert!(refused(bench.train("--learning-rate nan"), 2).contains("--learning-rate"));
+    assert!(refused(bench.train("--threads 5000"), 2).contains("--threads"));
+    assert!(refused(bench.train("--seed -1 --keep 0"), 2).contains("--keep"));
     assert!(refused(bench.train("--out no/such/place"), 2).contains("no/such"));
     assert!(refused(bench.train("--out data"), 2).contains("is a directory"));
     assert!(
@@ -265,6 +268,47 @@ fn a_full_disk_leaves_no_half_written_file() {
     let left: Vec<_> =
         fs::read_dir(bench.folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["data"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_takes_nothing_is_a_failure_and_no_panic() {
+    let bench = Workbench::new();
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let train = "--model all-conv --epochs 1 --out m";
+    let mut to_a_full_disk = bench.train(train);
+    to_a_full_disk.stdout(full());
+    let message = refused(to_a_full_disk, 1);
+    assert!(message.contains("standard output"), "{message}");
+    assert!(bench.path("m").exists(), "the model was written before");
+
+    let mut to_nobody = bench.train(&format!("{train} --json"));
+    let mut child = to_nobody.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("digits: writing to standard output"), "{message}");
+
+    let mut unheard = bench.train(train);
+    unheard.stderr(full());
+    succeed(unheard);
+}
+
+#[test]
+fn other_data_trains_plain_or_gzipped() {
+    let bench = Workbench::new();
+    succeed(bench.train("--model all-conv --epochs 1 --out plain"));
+    for entry in fs::read_dir(bench.path("data")).unwrap() {
+        let path = entry.unwrap().path();
+        let gzipped = File::create(format!("{}.gz", path.display())).unwrap();
+        let mut gzipped = flate2::write::GzEncoder::new(gzipped, flate2::Compression::fast());
+        gzipped.write_all(&fs::read(&path).unwrap()).unwrap();
+        gzipped.finish().unwrap();
+        fs::remove_file(path).unwrap();
+    }
+    succeed(bench.train("--model all-conv --epochs 1 --out gzipped"));
+    assert!(fs::read(bench.path("plain")).unwrap() == fs::read(bench.path("gzipped")).unwrap());
 }
 
 #[test]

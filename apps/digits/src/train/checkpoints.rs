@@ -8,9 +8,12 @@ use super::settings::Settings;
 use super::trainer::Trainer;
 use crate::cli::TrainOptions;
 use crate::failure::Failure;
+use crate::output;
 
 pub struct Checkpoints {
     manager: CheckpointManager,
+    /// Where the model goes in the end: a run that goes on must be told again.
+    out: PathBuf,
     /// Steps between two of them; none where the user named no directory: then only Ctrl-C writes
     /// one.
     every: Option<u64>,
@@ -22,6 +25,7 @@ impl Checkpoints {
         let directory: PathBuf = options.checkpoint_dir.clone().unwrap_or_else(default);
         Ok(Checkpoints {
             manager: CheckpointManager::new(directory, options.keep).map_err(Failure::input)?,
+            out: options.out.clone(),
             every: options.checkpoint_dir.is_some().then_some(options.checkpoint_every),
         })
     }
@@ -42,13 +46,15 @@ impl Checkpoints {
         match self.manager.latest().map_err(Failure::input)? {
             Some(latest) => {
                 for error in &latest.skipped {
-                    eprintln!("digits: skipped a checkpoint: {error}");
+                    output::say(format_args!("digits: skipped a checkpoint: {error}"));
                 }
                 let refused = |failure| in_file(&latest.path, failure);
                 Trainer::restore(&latest.checkpoint, options).map_err(refused)
             }
             None => {
-                eprintln!("digits: no checkpoint in {directory} yet, starting at the first step");
+                output::say(format_args!(
+                    "digits: no checkpoint in {directory} yet, starting at the first step"
+                ));
                 Ok(Trainer::new(Settings::new(options)?)?)
             }
         }
@@ -65,10 +71,11 @@ impl Checkpoints {
     /// Writes a checkpoint and tells how to go on.
     pub fn interrupted(&self, trainer: &Trainer) -> Result<Failure, Failure> {
         self.save(trainer)?;
-        let directory = self.manager.directory().display();
         Ok(Failure::Interrupted(format!(
-            "stopped after {} steps; go on with `digits train --resume --checkpoint-dir {directory}`",
-            trainer.step
+            "stopped after {} steps; go on with `digits train --resume --checkpoint-dir {} --out {}`",
+            trainer.step,
+            quoted(self.manager.directory()),
+            quoted(&self.out)
         )))
     }
 
@@ -77,6 +84,13 @@ impl Checkpoints {
         self.manager.save(trainer.step, &trainer.checkpoint()?)?;
         Ok(())
     }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
+    if path.chars().all(plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 fn in_file(path: &Path, failure: Failure) -> Failure {

@@ -18,7 +18,10 @@ use crate::cli::TrainOptions;
 use crate::dataset::{self, Split};
 use crate::evaluate::evaluate;
 use crate::failure::Failure;
-use crate::model_file;
+use crate::{model_file, output};
+
+/// Thousands of threads would do nothing but wait for each other.
+const MOST_THREADS: usize = 256;
 
 /// Set by Ctrl-C; the step under way is finished first.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -41,8 +44,11 @@ pub fn run(options: &TrainOptions) -> Result<(), Failure> {
 /// Refuses what would only fail after minutes of training.
 fn check(options: &TrainOptions) -> Result<(), Failure> {
     let refuse = |why: String| Err(Failure::Input(why));
-    if options.checkpoint_every == 0 || options.keep == 0 || options.threads == Some(0) {
-        return refuse("--checkpoint-every, --keep and --threads must be at least 1".into());
+    if options.checkpoint_every == 0 || options.keep == 0 {
+        return refuse("--checkpoint-every and --keep must be at least 1".into());
+    }
+    if options.threads.is_some_and(|threads| !(1..=MOST_THREADS).contains(&threads)) {
+        return refuse(format!("--threads must be 1 to {MOST_THREADS}"));
     }
     if options.out.is_dir() {
         return refuse(format!("--out {}: is a directory", options.out.display()));
@@ -81,7 +87,7 @@ fn train_all(
     for batch in &trainer.batches(train)? {
         let (images, labels) = batch?;
         let outcome = trainer.step(&images, &labels).inspect_err(|_| report.finish())?;
-        report.step(trainer.step, &outcome);
+        report.step(trainer.step, &outcome)?;
         if INTERRUPTED.load(Ordering::Relaxed) {
             report.finish();
             return Err(checkpoints.interrupted(trainer)?);
@@ -101,7 +107,7 @@ fn conclude(
     let evaluation = evaluate(&trainer.model, test)?;
     let accuracy = evaluation.confusion.accuracy();
     if options.json {
-        let line = json!({
+        output::print(json!({
             "event": "result",
             "model": options.out,
             "architecture": trainer.settings.model.name(),
@@ -111,12 +117,13 @@ fn conclude(
             "test_accuracy": accuracy,
             "test_loss": evaluation.loss,
             "confusion": evaluation.confusion.rows(),
-        });
-        println!("{line}");
+        }))
     } else {
-        println!("\n{}", evaluation.confusion);
-        println!("test accuracy {accuracy:.4} after {seconds:.1} s of training");
-        println!("model written to {}", options.out.display());
+        output::print(format_args!(
+            "\n{}\ntest accuracy {accuracy:.4} after {seconds:.1} s of training\n\
+             model written to {}",
+            evaluation.confusion,
+            options.out.display()
+        ))
     }
-    Ok(())
 }

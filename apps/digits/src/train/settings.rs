@@ -100,3 +100,25 @@ impl fmt::Display for Settings {
         f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_learning_rate_comes_back_from_a_checkpoint() {
+        for i in 1..2000 {
+            let settings = Settings {
+                model: ModelName::Lesson,
+                optimizer: OptimizerName::Sgd,
+                learning_rate: 1.0 / (7.3 * f64::from(i)),
+                epochs: 1,
+                batch_size: 1,
+                seed: -1,
+                data: None,
+            };
+            let read: Settings = serde_json::from_str(&settings.to_string()).unwrap();
+            assert_eq!(read, settings);
+        }
+    }
+}

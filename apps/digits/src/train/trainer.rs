@@ -1,5 +1,7 @@
 //! A training run's state and its step.
 
+use serde::de::DeserializeOwned;
+use serde_json::json;
 use tapeflow as tf;
 use tf::data::{AUTOTUNE, Dataset};
 use tf::optimizers::Optimizer;
@@ -10,7 +12,7 @@ use super::settings::Settings;
 use crate::cli::TrainOptions;
 use crate::dataset::Split;
 use crate::failure::Failure;
-use crate::model::{Model, loss, preprocess};
+use crate::model::{Model, is_finite, loss, preprocess};
 
 /// How many images the shuffle draws from, as in the lesson.
 const SHUFFLE_BUFFER: usize = 5000;
@@ -18,6 +20,7 @@ const SHUFFLE_BUFFER: usize = 5000;
 /// The keys of a checkpoint's metadata.
 const STEP: &str = "step";
 const SETTINGS: &str = "settings";
+const RANDOM: &str = "random";
 
 /// Everything that a run needs to go on: what a checkpoint holds.
 pub struct Trainer {
@@ -38,6 +41,7 @@ pub struct Outcome {
 
 impl Trainer {
     pub fn new(settings: Settings) -> tf::Result<Trainer> {
+        tf::random::set_seed(settings.seed as u64);
         let model = Model::new(settings.model, settings.seed)?;
         let optimizer = settings.optimizer();
         optimizer.build(model.variables())?;
@@ -47,18 +51,22 @@ impl Trainer {
     /// The run that a checkpoint holds, where `options` ask for nothing else.
     pub fn restore(checkpoint: &Checkpoint, options: &TrainOptions) -> Result<Trainer, Failure> {
         let text: String = checkpoint.metadata(SETTINGS).map_err(Failure::input)?;
-        let settings: Settings = serde_json::from_str(&text)
-            .map_err(|error| Failure::Input(format!("the checkpoint's {SETTINGS}: {error}")))?;
+        let settings: Settings = parse(SETTINGS, &text)?;
         let mut trainer = Trainer::new(settings.resumed(options)?)?;
         checkpoint.restore(&trainer.state()).map_err(Failure::input)?;
         trainer.step = checkpoint.metadata(STEP).map_err(Failure::input)?;
+        let random: String = checkpoint.metadata(RANDOM).map_err(Failure::input)?;
+        tf::random::set_global_state(parse(RANDOM, &random)?);
         Ok(trainer)
     }
 
     /// Everything that [`restore`](Trainer::restore) needs.
     pub fn checkpoint(&self) -> tf::Result<Checkpoint> {
         let checkpoint = Checkpoint::of(&self.state())?;
-        Ok(checkpoint.with_metadata(STEP, self.step).with_metadata(SETTINGS, &self.settings))
+        Ok(checkpoint
+            .with_metadata(STEP, self.step)
+            .with_metadata(SETTINGS, &self.settings)
+            .with_metadata(RANDOM, json!(tf::random::global_state())))
     }
 
     /// The batches that are left: `(images, labels)`. The order depends on the seed alone, so
@@ -96,10 +104,7 @@ impl Trainer {
     /// Refuses weights that are not finite, so that no file ever holds them.
     pub fn check_finite(&self) -> Result<(), Failure> {
         for variable in self.state() {
-            let value = variable.value();
-            if value.dtype() == tf::DType::Float32
-                && !value.as_slice::<f32>()?.iter().all(|x| x.is_finite())
-            {
+            if !is_finite(&variable)? {
                 return Err(self.diverged(&format!("{} is not finite", variable.name())));
             }
         }
@@ -119,4 +124,10 @@ impl Trainer {
         variables.extend(self.optimizer.variables());
         variables
     }
+}
+
+/// A metadata entry of a checkpoint that is JSON.
+fn parse<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, Failure> {
+    serde_json::from_str(text)
+        .map_err(|error| Failure::Input(format!("the checkpoint's {key}: {error}")))
 }
