@@ -99,7 +99,9 @@ fn a_run_killed_again_and_again_ends_with_the_same_bytes() {
         );
         let mut kills = 0;
         for attempt in 0.. {
-            let mut child = bench.train(&resume).stderr(Stdio::null()).spawn().unwrap();
+            let mut command = bench.train(&resume);
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            let mut child = command.spawn().unwrap();
             // Longer each time, so that the run ends however slow the machine is.
             std::thread::sleep(Duration::from_millis(150 + 130 * attempt));
             if child.try_wait().unwrap().is_some() {
