@@ -30,7 +30,10 @@ pub fn apply_all(op: impl Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
     let specs: Vec<Spec> = inputs.iter().map(|tensor| *tensor.spec()).collect();
     let output_specs = op.infer(&specs)?;
     let outputs = match op.view(&specs) {
-        Some(offset) => vec![inputs[0].view(output_specs[0], offset)],
+        Some(offset) => {
+            check_addressable(&output_specs[0]).map_err(|error| error.context(op.name()))?;
+            vec![inputs[0].view(output_specs[0], offset)]
+        }
         None => run(&op, inputs, &output_specs)?,
     };
     tape::record(|| op.gradient(), inputs, &outputs);
@@ -58,7 +61,18 @@ fn run(op: &dyn Op, inputs: &[&Tensor], output_specs: &[Spec]) -> Result<Vec<Ten
 
 /// A buffer for `spec` with arbitrary content.
 pub(crate) fn allocate(spec: &Spec) -> Result<Buffer> {
-    Buffer::uninit_reused(spec.num_bytes()).map_err(|_: AllocError| {
-        Error::resource_exhausted(format!("no memory for a tensor of {spec}"))
-    })
+    check_addressable(spec)?;
+    Buffer::uninit_reused(spec.num_bytes()).map_err(|_: AllocError| no_memory(spec))
+}
+
+/// Refuses extents whose product, those that are 0 left out, is more than can be addressed: of
+/// every tensor that there is, also an empty one, any extents can be multiplied.
+fn check_addressable(spec: &Spec) -> Result<()> {
+    let extents = spec.shape.iter().filter(|&&extent| extent > 0);
+    let bytes = extents.fold(spec.dtype.size(), |bytes, &extent| bytes.saturating_mul(extent));
+    if bytes > isize::MAX as usize { Err(no_memory(spec)) } else { Ok(()) }
+}
+
+fn no_memory(spec: &Spec) -> Error {
+    Error::resource_exhausted(format!("no memory for a tensor of {spec}"))
 }

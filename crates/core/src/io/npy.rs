@@ -359,9 +359,13 @@ mod tests {
         let fortran = r#"{"shape":(2L,3L,2L),"fortran_order":True,"descr":"|u1"}"#;
         let x = read_bytes(&file(1, fortran, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])).unwrap();
         assert_eq!(x.to_vec::<u8>().unwrap(), [1, 7, 3, 9, 5, 11, 2, 8, 4, 10, 6, 12]);
-        let empty =
-            format!("{{'descr': '<f8', 'fortran_order': True, 'shape': (0, {0}, {0})}}", u64::MAX);
-        assert_eq!(read_bytes(&file(1, &empty, &[])).unwrap().shape().num_elements(), 0);
+        let empty = |extent: u64| {
+            let shape = format!("(0, {extent}, {extent})");
+            let header = format!("{{'descr': '<f8', 'fortran_order': True, 'shape': {shape}}}");
+            read_bytes(&file(1, &header, &[]))
+        };
+        assert_eq!(empty(1000).unwrap().shape().dims(), [0, 1000, 1000]);
+        assert!(empty(u64::MAX).unwrap_err().is_resource_exhausted());
         let wide = "{'descr': '>f8', 'fortran_order': True, 'shape': (1, 2)}";
         let values = [1.5f64.to_be_bytes(), 2.5f64.to_be_bytes()].concat();
         assert_eq!(

@@ -139,6 +139,9 @@ impl Op for Pad {
         let dims = *outputs[0].shape();
         dispatch!(any, x.dtype(), T => {
             let out = outputs[0].data::<T>();
+            if out.is_empty() {
+                return Ok(());
+            }
             if self.mode != PadMode::Constant {
                 gather_by_index(x.data::<T>(), x.shape(), &self.mirrored(x.shape()), out);
                 return Ok(());
@@ -197,6 +200,9 @@ impl Op for MirrorPadGrad {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
+        if outputs[0].shape().contains(&0) {
+            return Ok(());
+        }
         let places = self.pad.mirrored(&self.shape);
         dispatch!(number, inputs[0].dtype(), T => {
             let out = outputs[0].data::<T>();

@@ -360,7 +360,7 @@ mod tests {
         assert_eq!(y.shape().dims(), [0, 4, 4, 3]);
         let gradient = tape.gradient(&y, &filters).unwrap().unwrap();
         assert_eq!(gradient.to_vec::<f32>().unwrap(), [0.0; 12]);
-        let large = zeros([0, usize::MAX / 4, usize::MAX / 4, 1], DType::Float32).unwrap();
+        let large = zeros([0, 1 << 28, 1 << 28, 1], DType::Float32).unwrap();
         assert!(conv2d(large, &filters, 1, Padding::Same).is_ok());
     }
 
