@@ -19,11 +19,12 @@ impl<'a> Attrs<'a> {
         Attrs { map, read: RefCell::default() }
     }
 
-    /// The names that nothing has read.
+    /// The names that nothing has read, but for those whose value asks for nothing.
     pub fn unread(&self) -> Vec<&str> {
         let read = self.read.borrow();
-        let keys = self.map.keys().filter(|key| *key != "name" && !read.contains(*key));
-        keys.map(String::as_str).collect()
+        let asks = |value: &Value| !value.is_null() && *value != Value::Bool(false);
+        let unread = self.map.iter().filter(|(key, value)| !read.contains(*key) && asks(value));
+        unread.map(|(key, _)| key.as_str()).filter(|key| *key != "name").collect()
     }
 
     /// An argument that is given and not `None`.
@@ -53,14 +54,14 @@ impl<'a> Attrs<'a> {
     pub fn int(&self, name: &str, default: i64) -> Result<i64> {
         match self.get(name) {
             None => Ok(default),
-            Some(value) => value.as_i64().ok_or_else(|| wrong(name, value)),
+            Some(value) => int(value).ok_or_else(|| wrong(name, value)),
         }
     }
 
     pub fn float(&self, name: &str, default: f64) -> Result<f64> {
         match self.get(name) {
             None => Ok(default),
-            Some(value) => value.as_f64().ok_or_else(|| wrong(name, value)),
+            Some(value) => float(value).ok_or_else(|| wrong(name, value)),
         }
     }
 
@@ -98,7 +99,7 @@ impl<'a> Attrs<'a> {
         match (self.map.contains_key(name), self.get(name)) {
             (false, _) => Ok(Limit::from(default)),
             (true, None) => Ok(Limit::None),
-            (true, Some(value)) => match (value.as_i64(), value.as_f64()) {
+            (true, Some(value)) => match (value.as_i64(), float(value)) {
                 (Some(whole), _) => Ok(Limit::Integer(whole)),
                 (None, Some(number)) => Ok(Limit::Float(number)),
                 (None, None) => Err(wrong(name, value)),
@@ -109,7 +110,7 @@ impl<'a> Attrs<'a> {
     /// The same in a dtype of one's own.
     pub fn scalar_as(&self, name: &str, dtype: DType) -> Result<Option<Tensor>> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        match (value.as_bool(), value.as_f64()) {
+        match (value.as_bool(), float(value)) {
             (Some(truth), _) => tf::cast(Tensor::from(truth), dtype).map(Some),
             (_, Some(number)) => Tensor::scalar(number, dtype).map(Some),
             _ => Err(wrong(name, value)),
@@ -117,10 +118,27 @@ impl<'a> Attrs<'a> {
     }
 }
 
-pub fn ints(value: &Value) -> Option<Vec<i64>> {
+/// A whole number, also written as `1.0` or as a list of one.
+fn int(value: &Value) -> Option<i64> {
     match value {
-        Value::Array(values) => values.iter().map(Value::as_i64).collect(),
-        _ => Some(vec![value.as_i64()?]),
+        Value::Array(values) if values.len() == 1 => int(&values[0]),
+        _ => {
+            let float = || value.as_f64().filter(|number| number.fract() == 0.0);
+            value.as_i64().or_else(|| Some(float()? as i64))
+        }
+    }
+}
+
+/// A number; NaN and infinities are strings (see [`golden::load`](tapeflow_testing::golden::load)).
+fn float(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str()?.parse().ok())
+}
+
+/// A list of whole numbers, or one.
+fn ints(value: &Value) -> Option<Vec<i64>> {
+    match value {
+        Value::Array(values) => values.iter().map(int).collect(),
+        _ => Some(vec![int(value)?]),
     }
 }
 
@@ -135,7 +153,7 @@ fn scalar(name: &str, value: &Value) -> Result<Tensor> {
     if let Some(whole) = value.as_i64() {
         return Ok(i32::try_from(whole).map_or_else(|_| Tensor::from(whole), Tensor::from));
     }
-    match value.as_f64() {
+    match float(value) {
         Some(number) => Ok(Tensor::from(number as f32)),
         None => Err(wrong(name, value)),
     }

@@ -20,17 +20,11 @@ use tf::{GradientTape, Result, Tensor, UnconnectedGradients};
 /// How many cases the project's own sets have at least.
 const OWN_CASES: usize = 400;
 
-fn roots() -> Vec<PathBuf> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens");
-    let more = std::env::var_os("TAPEFLOW_GOLDENS").unwrap_or_default();
-    std::iter::once(own)
-        .chain(std::env::split_paths(&more))
-        .filter(|p| p != Path::new(""))
-        .collect()
-}
+const CASES: &str = "cases.json";
+const PARITY: &str = "parity.safetensors";
 
-/// The directories at or below `roots` that hold `file`; a root without any fails.
-fn directories_with(file: &str, roots: &[PathBuf]) -> Vec<PathBuf> {
+/// The directories at or below the roots that hold `file`. A root that holds no set fails.
+fn directories_with(file: &str) -> Vec<PathBuf> {
     fn walk(directory: &Path, file: &str, found: &mut Vec<PathBuf>) {
         if directory.join(file).is_file() {
             found.push(directory.to_owned());
@@ -44,17 +38,28 @@ fn directories_with(file: &str, roots: &[PathBuf]) -> Vec<PathBuf> {
             }
         }
     }
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens");
+    let more = std::env::var_os("TAPEFLOW_GOLDENS").unwrap_or_default();
     let mut found = Vec::new();
-    for root in roots {
-        walk(root, file, &mut found);
+    for root in std::iter::once(own).chain(std::env::split_paths(&more)) {
+        if root.as_os_str().is_empty() {
+            continue;
+        }
+        let mut sets = Vec::new();
+        for kind in [CASES, PARITY] {
+            walk(&root, kind, &mut sets);
+        }
+        assert!(!sets.is_empty(), "{} has neither {CASES} nor {PARITY}", root.display());
+        found.extend(sets.into_iter().filter(|set| set.join(file).is_file()));
     }
     found.sort();
+    found.dedup();
     found
 }
 
 #[test]
 fn golden_ops() {
-    let sets = directories_with("cases.json", &roots());
+    let sets = directories_with(CASES);
     let mut counts: BTreeMap<String, (usize, usize, usize)> = BTreeMap::new();
     let mut failures = Vec::new();
     for set in &sets {
@@ -135,9 +140,9 @@ fn run(case: &Case) -> Result<(Tensor, Vec<Option<Tensor>>)> {
 
 #[test]
 fn golden_training_runs() {
-    let sets = directories_with("parity.safetensors", &roots());
+    let sets = directories_with(PARITY);
     assert!(!sets.is_empty());
     for set in sets {
-        parity::check(&set.join("parity.safetensors"));
+        parity::check(&set.join(PARITY));
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tapeflow as tf;
 use tapeflow_testing::golden::Case;
 use tf::nn::{self, DataFormat, Padding, PerAxis};
-use tf::{Axes, DType, Error, Result, Tensor, linalg, math, random};
+use tf::{Axes, DType, Error, Result, Shape, Tensor, linalg, math, random};
 
 use crate::attrs::{Attrs, pairs};
 
@@ -22,27 +22,32 @@ pub fn call(case: &Case) -> Result<Tensor> {
 
 fn dispatch(case: &Case, attrs: &Attrs<'_>) -> Result<Tensor> {
     let x = |index: usize| &case.inputs[index];
+    // The second operand, which may be a Python number.
+    let y = || match case.inputs.get(1) {
+        Some(y) => Ok(y.clone()),
+        None => attrs.scalar_as("y", x(0).dtype())?.ok_or_else(|| Error::invalid_argument("no y")),
+    };
     // The root of `tf.` has aliases of much of `tf.math` and `tf.linalg`.
     let name =
         case.op.strip_prefix("math.").or(case.op.strip_prefix("linalg.")).unwrap_or(&case.op);
     match name {
         "abs" => math::abs(x(0)),
-        "add" => math::add(x(0), x(1)),
+        "add" => math::add(x(0), y()?),
         "argmax" => argmax(x(0), attrs),
-        "divide" => math::divide(x(0), x(1)),
-        "equal" => math::equal(x(0), x(1)),
+        "divide" | "truediv" => math::divide(x(0), y()?),
+        "equal" => math::equal(x(0), y()?),
         "exp" => math::exp(x(0)),
-        "greater" => math::greater(x(0), x(1)),
-        "greater_equal" => math::greater_equal(x(0), x(1)),
-        "less" => math::less(x(0), x(1)),
-        "less_equal" => math::less_equal(x(0), x(1)),
+        "greater" => math::greater(x(0), y()?),
+        "greater_equal" => math::greater_equal(x(0), y()?),
+        "less" => math::less(x(0), y()?),
+        "less_equal" => math::less_equal(x(0), y()?),
         "log" => math::log(x(0)),
-        "maximum" => math::maximum(x(0), x(1)),
-        "minimum" => math::minimum(x(0), x(1)),
-        "multiply" => math::multiply(x(0), x(1)),
+        "maximum" => math::maximum(x(0), y()?),
+        "minimum" => math::minimum(x(0), y()?),
+        "multiply" => math::multiply(x(0), y()?),
         "negative" => math::negative(x(0)),
-        "not_equal" => math::not_equal(x(0), x(1)),
-        "pow" => math::pow(x(0), x(1)),
+        "not_equal" => math::not_equal(x(0), y()?),
+        "pow" => math::pow(x(0), y()?),
         "reduce_max" => math::reduce_max(x(0), axes(attrs)?),
         "reduce_mean" => math::reduce_mean(x(0), axes(attrs)?),
         "reduce_min" => math::reduce_min(x(0), axes(attrs)?),
@@ -50,13 +55,15 @@ fn dispatch(case: &Case, attrs: &Attrs<'_>) -> Result<Tensor> {
         "sign" => math::sign(x(0)),
         "sqrt" => math::sqrt(x(0)),
         "square" => math::square(x(0)),
-        "subtract" => math::subtract(x(0), x(1)),
+        "subtract" => math::subtract(x(0), y()?),
         "nn.sigmoid" | "sigmoid" => math::sigmoid(x(0)),
         "nn.tanh" | "tanh" => math::tanh(x(0)),
 
         "nn.relu" => nn::relu(x(0)),
-        "nn.softmax" => nn::Softmax { axis: attrs.int("axis", -1)? }.call(x(0)),
-        "nn.log_softmax" => nn::LogSoftmax { axis: attrs.int("axis", -1)? }.call(x(0)),
+        "nn.softmax" | "softmax" => nn::Softmax { axis: attrs.int("axis", -1)? }.call(x(0)),
+        "nn.log_softmax" | "log_softmax" => {
+            nn::LogSoftmax { axis: attrs.int("axis", -1)? }.call(x(0))
+        }
         "nn.softmax_cross_entropy_with_logits" => {
             let op = nn::SoftmaxCrossEntropyWithLogits { axis: attrs.int("axis", -1)? };
             op.call(x(0), x(1))
@@ -102,14 +109,12 @@ fn dispatch(case: &Case, attrs: &Attrs<'_>) -> Result<Tensor> {
             Some(value) => tf::fill(attrs.shape("dims")?, value),
             None => tf::fill(attrs.shape("dims")?, x(0)),
         },
-        "range" => range(attrs),
+        "range" => range(case, attrs),
+        "where" => tf::select(x(0), x(1), x(2)),
 
         "random.stateless_uniform" => stateless_uniform(attrs),
-        "random.stateless_normal" => {
-            let (mean, stddev) = (attrs.float("mean", 0.0)?, attrs.float("stddev", 1.0)?);
-            let (shape, seed) = (attrs.shape("shape")?, seed(attrs)?);
-            random::stateless_normal(shape, seed, mean, stddev, dtype_or_float(attrs)?)
-        }
+        "random.stateless_normal" => normal(attrs, random::stateless_normal),
+        "random.stateless_truncated_normal" => normal(attrs, random::stateless_truncated_normal),
         _ => panic!("the runner does not know the op {}", case.op),
     }
 }
@@ -207,8 +212,14 @@ fn pad(x: &Tensor, attrs: &Attrs<'_>) -> Result<Tensor> {
     op.call(x)
 }
 
-/// `range(limit)` or `range(start, limit, delta)`, of Python numbers.
-fn range(attrs: &Attrs<'_>) -> Result<Tensor> {
+/// `range(limit)` or `range(start, limit, delta)`, of tensors or Python numbers.
+fn range(case: &Case, attrs: &Attrs<'_>) -> Result<Tensor> {
+    match case.inputs.as_slice() {
+        [] => {}
+        [limit] => return tf::range(tf::zeros_like(limit)?, limit, tf::ones_like(limit)?),
+        [start, limit] => return tf::range(start, limit, tf::ones_like(start)?),
+        [start, limit, delta, ..] => return tf::range(start, limit, delta),
+    }
     let given = attrs.dtype("dtype")?;
     let value = |name: &str| match given {
         Some(dtype) => attrs.scalar_as(name, dtype),
@@ -231,6 +242,14 @@ fn seed(attrs: &Attrs<'_>) -> Result<[i64; 2]> {
     let seed = attrs.ints("seed")?;
     let wrong = |seed: Vec<i64>| Error::shape(format!("seed {seed:?} is not two numbers"));
     seed.try_into().map_err(wrong)
+}
+
+fn normal(
+    attrs: &Attrs<'_>,
+    draw: fn(Shape, [i64; 2], f64, f64, DType) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let (mean, stddev) = (attrs.float("mean", 0.0)?, attrs.float("stddev", 1.0)?);
+    draw(attrs.shape("shape")?, seed(attrs)?, mean, stddev, dtype_or_float(attrs)?)
 }
 
 fn stateless_uniform(attrs: &Attrs<'_>) -> Result<Tensor> {
