@@ -45,6 +45,8 @@ pub trait Number: Element {
     const MIN: Self;
     /// The highest value: infinity for floats. The start value of a minimum.
     const MAX: Self;
+    /// The lowest finite value.
+    const LOWEST: Self;
 
     /// `self + other`; integers wrap.
     fn add(self, other: Self) -> Self;
@@ -151,6 +153,7 @@ macro_rules! integer {
             const ONE: Self = 1;
             const MIN: Self = $type::MIN;
             const MAX: Self = $type::MAX;
+            const LOWEST: Self = $type::MIN;
 
             #[inline]
             fn add(self, other: Self) -> Self { self.wrapping_add(other) }
@@ -201,6 +204,7 @@ macro_rules! native_float {
             const ONE: Self = 1.0;
             const MIN: Self = $type::NEG_INFINITY;
             const MAX: Self = $type::INFINITY;
+            const LOWEST: Self = $type::MIN;
 
             #[inline(always)]
             fn add(self, other: Self) -> Self { self + other }
@@ -270,6 +274,7 @@ macro_rules! half_float {
             const ONE: Self = $type::ONE;
             const MIN: Self = $type::NEG_INFINITY;
             const MAX: Self = $type::INFINITY;
+            const LOWEST: Self = $type::MIN;
 
             half_float!(@binary $type, Number: add sub mul);
 

@@ -133,19 +133,18 @@ fn for_each_window(g: &Pool2dGeometry, mut visit: impl FnMut(usize, &[usize])) {
     }
 }
 
-/// The first offset of the window whose value is the maximum, or NaN.
+/// The offset in the window that no later value is greater than.
 fn first_maximum<T: Number>(x: &[T], window: &[usize]) -> Option<usize> {
-    let maximum = window.iter().map(|&place| x[place]).reduce(T::maximum)?.to_f64();
-    window.iter().copied().find(|&place| {
-        let value = x[place].to_f64();
-        value == maximum || (value.is_nan() && maximum.is_nan())
-    })
+    window.iter().copied().reduce(|best, place| if x[place] > x[best] { place } else { best })
 }
 
 /// As [`max_pool`](crate::pool::max_pool).
 pub fn max_pool<T: Number>(geometry: &Pool2dGeometry, x: &[T], y: &mut [T]) {
     for_each_window(geometry, |out, window| {
-        y[out] = first_maximum(x, window).map_or(T::MIN, |place| x[place]);
+        y[out] = window
+            .iter()
+            .map(|&place| x[place])
+            .fold(T::LOWEST, |best, value| if value > best { value } else { best });
     });
 }
 

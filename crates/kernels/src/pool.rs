@@ -2,10 +2,12 @@
 //!
 //! A window is cut off at the edges of the image: padding is neither a maximum nor counted in an
 //! average, as in TensorFlow. A window that lies in the padding altogether has the maximum
-//! [`Number::MIN`] and the average 0.
+//! [`Number::LOWEST`] and the average 0.
 //!
-//! The first maximum in row-major order of the window wins, as in TensorFlow's CPU kernels. A NaN is
-//! greater than any number: it is the maximum of its window and receives the gradient.
+//! The first maximum in row-major order of the window wins, as in TensorFlow's CPU kernels, and as
+//! there nothing is greater than a NaN nor is a NaN greater than anything: a maximum begins at
+//! [`Number::LOWEST`] and passes NaNs over; the gradient goes to the first element that no later
+//! one is greater than.
 
 use crate::element::{Element, Float, Number};
 use crate::parallel::{SharedMut, for_each_chunk_mut, for_each_index};
@@ -173,10 +175,10 @@ pub fn max_pool<T: Number>(geometry: &Pool2dGeometry, x: &[T], y: &mut [T]) {
 #[inline(always)]
 fn max_row<T: Number>(g: &Pool2dGeometry, x: &[T], out_y: usize, out: &mut [T]) {
     for (out_x, out) in out.chunks_exact_mut(g.channels).enumerate() {
-        out.fill(T::MIN);
+        out.fill(T::LOWEST);
         for pixel in g.pixels(g.window(out_y, out_x)) {
             for (best, &value) in out.iter_mut().zip(&x[pixel..]) {
-                *best = best.maximum(value);
+                *best = larger(*best, value);
             }
         }
     }
@@ -190,18 +192,16 @@ fn max_row_2x2<T: Number>(g: &Pool2dGeometry, x: &[T], out_y: usize, out: &mut [
     for (out, (upper, lower)) in out.chunks_exact_mut(c).zip(pixels) {
         let (upper, lower) = (upper.split_at(c), lower.split_at(c));
         for (i, out) in out.iter_mut().enumerate() {
-            let top = upper.0[i].maximum(upper.1[i]);
-            *out = top.maximum(lower.0[i].maximum(lower.1[i]));
+            let top = larger(larger(T::LOWEST, upper.0[i]), upper.1[i]);
+            *out = larger(larger(top, lower.0[i]), lower.1[i]);
         }
     }
 }
 
-/// Whether `value` replaces the maximum found so far: it is greater, or the first NaN.
+/// The larger of two, `best` where either is NaN.
 #[inline(always)]
-#[expect(clippy::eq_op, reason = "only NaN differs from itself")]
-fn replaces<T: Number>(value: T, best: T) -> bool {
-    // Without short-circuits, which would keep loops from being vectorised.
-    (value > best) | ((value != value) & (best == best))
+fn larger<T: Number>(best: T, value: T) -> T {
+    if value > best { value } else { best }
 }
 
 /// Writes to `places` the offset in `x` of the maximum of a window, for each channel.
@@ -216,7 +216,7 @@ fn argmax<T: Number>(
     for (index, pixel) in g.pixels(window).enumerate() {
         for (c, (best, place)) in best.iter_mut().zip(places.iter_mut()).enumerate() {
             let value = x[pixel + c];
-            if index == 0 || replaces(value, *best) {
+            if index == 0 || value > *best {
                 (*best, *place) = (value, pixel + c);
             }
         }
@@ -258,7 +258,7 @@ pub fn max_pool_grad<T: Number>(geometry: &Pool2dGeometry, x: &[T], dy: &[T], dx
 }
 
 fn max_grad<T: Number>(g: &Pool2dGeometry, x: &[T], dy: &[T], dx: &mut [T]) {
-    let (mut best, mut places) = (vec![T::MIN; g.channels], vec![0; g.channels]);
+    let (mut best, mut places) = (vec![T::LOWEST; g.channels], vec![0; g.channels]);
     dx.fill(T::ZERO);
     for (position, dy) in dy.chunks_exact(g.channels).enumerate() {
         let window = g.window(position / g.out_w, position % g.out_w);
@@ -301,16 +301,18 @@ fn max_grad_window<T: Number>([x_upper, x_lower]: [&[T]; 2], dy: &[T], dx: [&mut
     let (x0, x1) = x_upper[..2 * c].split_at(c);
     let (x2, x3) = x_lower[..2 * c].split_at(c);
     for i in 0..c {
-        let second = replaces(x1[i], x0[i]);
-        let upper = if second { x1[i] } else { x0[i] };
-        let fourth = replaces(x3[i], x2[i]);
-        let lower = if fourth { x3[i] } else { x2[i] };
-        let below = replaces(lower, upper);
-        let (dy_upper, dy_lower) = if below { (T::ZERO, dy[i]) } else { (dy[i], T::ZERO) };
-        dx0[i] = if second { T::ZERO } else { dy_upper };
-        dx1[i] = if second { dy_upper } else { T::ZERO };
-        dx2[i] = if fourth { T::ZERO } else { dy_lower };
-        dx3[i] = if fourth { dy_lower } else { T::ZERO };
+        // Where each element is greater than all before it, and what of `dy` none behind it takes.
+        let second = x1[i] > x0[i];
+        let upper = larger(x0[i], x1[i]);
+        let third = x2[i] > upper;
+        let fourth = x3[i] > larger(upper, x2[i]);
+        let (rest, share) = if fourth { (T::ZERO, dy[i]) } else { (dy[i], T::ZERO) };
+        dx3[i] = share;
+        let (rest, share) = if third { (T::ZERO, rest) } else { (rest, T::ZERO) };
+        dx2[i] = share;
+        let (rest, share) = if second { (T::ZERO, rest) } else { (rest, T::ZERO) };
+        dx1[i] = share;
+        dx0[i] = rest;
     }
 }
 
@@ -338,7 +340,7 @@ pub fn max_pool_grad_grad<T: Number>(geometry: &Pool2dGeometry, x: &[T], ddx: &[
     let g = *geometry;
     g.for_each_out_row(ddy, |image, out_y, out| {
         let start = image * g.in_image_len();
-        let (mut best, mut places) = (vec![T::MIN; g.channels], vec![0; g.channels]);
+        let (mut best, mut places) = (vec![T::LOWEST; g.channels], vec![0; g.channels]);
         for (out_x, out) in out.chunks_exact_mut(g.channels).enumerate() {
             let window = g.window(out_y, out_x);
             if window.area() == 0 {

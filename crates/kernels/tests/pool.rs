@@ -122,19 +122,32 @@ fn lesson(batch: usize) -> Pool2dGeometry {
     }
 }
 
+/// What TensorFlow 2.21 gives on the CPU.
 #[test]
-fn the_first_nan_is_the_maximum() {
-    let nan = f32::NAN;
-    let x = [1.0, nan, nan, f32::INFINITY];
-    for k in [2, 3] {
-        // A window of 3 is cut off at the image and takes the general path.
-        let g = Pool2dGeometry { in_h: 2, in_w: 2, channels: 1, out_h: 1, out_w: 1, ..lesson(1) };
-        let g = Pool2dGeometry { k_h: k, k_w: k, ..g };
-        let (mut y, mut dx) = ([0.0], [9.0; 4]);
-        max_pool(&g, &x, &mut y);
-        assert!(y[0].is_nan());
-        max_pool_grad(&g, &x, &[5.0], &mut dx);
-        assert_eq!(dx, [0.0, 5.0, 0.0, 0.0]);
+fn nan_and_infinity_are_as_in_tensorflow() {
+    let (nan, inf) = (f32::NAN, f32::INFINITY);
+    let windows = [
+        ([nan, 1.0, 2.0, 3.0], 3.0, 0),
+        ([1.0, nan, 2.0, 3.0], 3.0, 3),
+        ([1.0, 2.0, 3.0, nan], 3.0, 2),
+        ([nan, nan, 1.0, 1.0], 1.0, 0),
+        ([-inf, nan, nan, inf], inf, 3),
+        ([nan; 4], f32::MIN, 0),
+        ([-inf; 4], f32::MIN, 0),
+    ];
+    for (x, maximum, place) in windows {
+        for k in [2, 3] {
+            // A window of 3 is cut off at the image and takes the general path.
+            let g =
+                Pool2dGeometry { in_h: 2, in_w: 2, channels: 1, out_h: 1, out_w: 1, ..lesson(1) };
+            let g = Pool2dGeometry { k_h: k, k_w: k, ..g };
+            let (mut y, mut dx, mut expected) = ([0.0], [9.0; 4], [0.0; 4]);
+            max_pool(&g, &x, &mut y);
+            assert_eq!(y[0], maximum, "{x:?}");
+            max_pool_grad(&g, &x, &[5.0], &mut dx);
+            expected[place] = 5.0;
+            assert_eq!(dx, expected, "{x:?}");
+        }
     }
 }
 
