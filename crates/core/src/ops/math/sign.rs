@@ -1,5 +1,6 @@
 //! Element-wise sign.
 
+use crate::ops::array::zeros;
 use crate::ops::prelude::*;
 
 /// The op of [`sign`].
@@ -22,8 +23,11 @@ impl Op for Sign {
     }
 
     fn gradient(&self) -> Gradient {
-        // Constant almost everywhere.
-        Gradient::NotDifferentiable
+        // Constant but for a step: TensorFlow says 0 everywhere.
+        Gradient::rule(Saves::NOTHING, |call, _| {
+            let x = call.input_spec(0);
+            zeros(x.shape, x.dtype).map(Some)
+        })
     }
 }
 
@@ -38,7 +42,8 @@ fn sign_of<T: Number>(x: T) -> T {
     }
 }
 
-/// 1, 0 or -1 as `x` is above, at or below 0; NaN where it is NaN. `tf.math.sign`.
+/// 1, 0 or -1 as `x` is above, at or below 0; NaN where it is NaN. Its gradient is 0.
+/// `tf.math.sign`.
 ///
 /// # Errors
 /// `x` is unsigned or `bool`.
@@ -56,6 +61,12 @@ pub fn sign(x: impl Into<Tensor>) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test::check_gradients;
+
+    #[test]
+    fn the_gradient_is_zero() {
+        check_gradients(|x| sign(&x[0]), &[Tensor::from([1.5f64, -0.5])]);
+    }
 
     #[test]
     fn integers_and_special_values() {
