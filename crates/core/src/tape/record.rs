@@ -150,11 +150,6 @@ impl<'a> Call<'a> {
     pub fn input_spec(&self, index: usize) -> &Spec {
         &self.record.inputs[index].1
     }
-
-    /// How many inputs the call had.
-    pub fn num_inputs(&self) -> usize {
-        self.record.inputs.len()
-    }
 }
 
 /// Tells the tapes of this thread what was executed; the gradient is asked for only where one of

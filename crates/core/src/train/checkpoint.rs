@@ -107,11 +107,6 @@ impl Checkpoint {
         })
     }
 
-    /// Is there a metadata entry of this key?
-    pub fn has_metadata(&self, key: &str) -> bool {
-        self.metadata.contains_key(key)
-    }
-
     /// Assigns to each variable the tensor of its name, and to none where anything is wrong.
     ///
     /// # Errors
