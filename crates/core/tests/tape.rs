@@ -4,7 +4,7 @@ use std::thread;
 
 use tapeflow_core::{
     DType, GradientTape, Result, Tensor, UnconnectedGradients, Variable, array, custom_gradient,
-    math,
+    linalg, math,
 };
 
 fn values(gradient: Option<Tensor>) -> Vec<f32> {
@@ -350,6 +350,26 @@ fn threads_have_their_own_tapes() {
         let gradient = tape.gradient_with(&both, &[], &shared, none).expect("no error");
         assert_eq!(values(gradient), [4.0]);
     });
+}
+
+#[test]
+fn threads_update_a_shared_variable_while_kernels_use_threads_of_their_own() -> Result<()> {
+    let x = array::ones([64, 256], DType::Float32)?;
+    let shared = Variable::new(array::zeros([256, 128], DType::Float32)?);
+    let step = || -> Result<()> {
+        let tape = GradientTape::new();
+        let loss = math::reduce_sum(linalg::matmul(&x, &shared)?, ..)?;
+        let gradient = tape.gradient(&loss, &shared)?.expect("connected");
+        shared.assign_add(gradient)
+    };
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..20).for_each(|_| step().expect("no error")));
+        }
+    });
+    // Each step adds the number of rows to every weight.
+    assert!(values(Some(shared.value())).iter().all(|&weight| weight == 4.0 * 20.0 * 64.0));
+    Ok(())
 }
 
 #[test]
