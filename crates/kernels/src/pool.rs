@@ -13,6 +13,9 @@ use crate::element::{Element, Float, Number};
 use crate::parallel::{SharedMut, for_each_chunk_mut, for_each_index};
 use crate::simd::{Level, vectorize};
 
+/// Channels that are compared side by side: a vector of `f32`.
+const LANES: usize = 16;
+
 /// Elements that are worth a piece of parallel work.
 const PIECE_LEN: usize = 1 << 14;
 
@@ -300,19 +303,44 @@ fn max_grad_window<T: Number>([x_upper, x_lower]: [&[T]; 2], dy: &[T], dx: [&mut
     let (dx2, dx3) = dx_lower[..2 * c].split_at_mut(c);
     let (x0, x1) = x_upper[..2 * c].split_at(c);
     let (x2, x3) = x_lower[..2 * c].split_at(c);
-    for i in 0..c {
-        // Where each element is greater than all before it, and what of `dy` none behind it takes.
-        let second = x1[i] > x0[i];
-        let upper = larger(x0[i], x1[i]);
-        let third = x2[i] > upper;
-        let fourth = x3[i] > larger(upper, x2[i]);
-        let (rest, share) = if fourth { (T::ZERO, dy[i]) } else { (dy[i], T::ZERO) };
-        dx3[i] = share;
-        let (rest, share) = if third { (T::ZERO, rest) } else { (rest, T::ZERO) };
-        dx2[i] = share;
-        let (rest, share) = if second { (T::ZERO, rest) } else { (rest, T::ZERO) };
-        dx1[i] = share;
-        dx0[i] = rest;
+    let (x, mut dx) = ([x0, x1, x2, x3], [dx0, dx1, dx2, dx3]);
+    let whole = c / LANES * LANES;
+    for channel in (0..whole).step_by(LANES) {
+        max_grad_lanes::<T, LANES>(x, dy, &mut dx, channel);
+    }
+    for channel in whole..c {
+        max_grad_lanes::<T, 1>(x, dy, &mut dx, channel);
+    }
+}
+
+/// `N` channels of the four pixels of a window. They are copied to arrays first, of which the
+/// compiler knows that they do not overlap: slices it would take one element at a time.
+#[inline(always)]
+fn max_grad_lanes<T: Number, const N: usize>(
+    x: [&[T]; 4],
+    dy: &[T],
+    dx: &mut [&mut [T]; 4],
+    channel: usize,
+) {
+    let load = |from: &[T]| -> [T; N] { std::array::from_fn(|i| from[channel..][..N][i]) };
+    let (x, dy) = (x.map(load), load(dy));
+    let mut shares = [[T::ZERO; N]; 4];
+    for i in 0..N {
+        // Where each element is greater than all before it.
+        let second = x[1][i] > x[0][i];
+        let upper = larger(x[0][i], x[1][i]);
+        let third = x[2][i] > upper;
+        let fourth = x[3][i] > larger(upper, x[2][i]);
+        // What of `dy` no element behind takes.
+        let before_fourth = if fourth { T::ZERO } else { dy[i] };
+        let before_third = if third { T::ZERO } else { before_fourth };
+        shares[3][i] = if fourth { dy[i] } else { T::ZERO };
+        shares[2][i] = if third { before_fourth } else { T::ZERO };
+        shares[1][i] = if second { before_third } else { T::ZERO };
+        shares[0][i] = if second { T::ZERO } else { before_third };
+    }
+    for (dx, share) in dx.iter_mut().zip(shares) {
+        dx[channel..][..N].copy_from_slice(&share);
     }
 }
 
