@@ -1,7 +1,7 @@
 //! Reductions over any set of axes.
 //!
 //! The array is read as rows along its last axis (after merging axes that are reduced or kept
-//! together). A row is either reduced to one value, in [`LANES`] interleaved partial results, or,
+//! together). A row is either reduced to one value, in 16 interleaved partial results, or,
 //! where its axis is kept, added to a row of results. Rows are taken in blocks whose size depends
 //! on the shape alone; partial results of the blocks are combined in order. So the result is the
 //! same whatever the number of threads, and a long sum loses little: its error grows with the

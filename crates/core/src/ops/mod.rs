@@ -1,6 +1,6 @@
 //! The ops, one file each, in the folders of TensorFlow's modules.
 //!
-//! What several ops of a kind share stands beside them: [`elementwise`] for those that map element
+//! What several ops of a kind share stands beside them: `elementwise` for those that map element
 //! by element, [`Axes`] for those that reduce.
 
 pub mod array;

@@ -130,7 +130,7 @@ impl<'a> Call<'a> {
         self.upstreams[index].as_ref()
     }
 
-    /// An input that the rule declared in its [`Saves`].
+    /// An input that the rule declared in its [`Saves`](crate::op::Saves).
     ///
     /// # Panics
     /// If it was not declared.
@@ -138,7 +138,7 @@ impl<'a> Call<'a> {
         self.record.saved_inputs[index].as_ref().expect("the rule reads an input it did not save")
     }
 
-    /// An output that the rule declared in its [`Saves`].
+    /// An output that the rule declared in its [`Saves`](crate::op::Saves).
     ///
     /// # Panics
     /// If it was not declared.

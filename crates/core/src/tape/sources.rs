@@ -41,7 +41,7 @@ impl<W: Watchable> Watchable for &W {
     }
 }
 
-/// What [`GradientTape::gradient`] differentiates with respect to: one tensor or variable, which
+/// What [`GradientTape::gradient`](crate::GradientTape::gradient) differentiates with respect to: one tensor or variable, which
 /// gives `Option<Tensor>`, or a sequence of them, which gives `Vec<Option<Tensor>>`.
 pub trait Sources {
     /// The gradients, in the structure of the sources.

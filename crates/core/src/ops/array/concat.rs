@@ -5,7 +5,7 @@ use tapeflow_kernels::movement::scatter;
 use crate::ops::array::slice;
 use crate::ops::prelude::*;
 
-/// The op of [`concat`].
+/// The op of [`concat()`].
 #[derive(Debug, Clone, Copy)]
 pub struct Concat {
     /// The axis along which they follow each other; negative counts from the end.

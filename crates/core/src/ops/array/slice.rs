@@ -5,7 +5,7 @@ use tapeflow_kernels::movement::{gather, row_major_strides};
 use crate::ops::array::pad;
 use crate::ops::prelude::*;
 
-/// The op of [`slice`].
+/// The op of [`slice()`].
 #[derive(Debug, Clone)]
 pub struct Slice {
     /// Where the block begins on each axis.
