@@ -17,8 +17,8 @@ lint:
 bench *ARGS:
     python3 benches/run.py {{ARGS}}
 
-# Remake goldens/ with real TensorFlow from PyPI.
-goldens:
+# Remake goldens/ with real TensorFlow from PyPI; MNIST is the folder of the four gzipped IDX files.
+goldens MNIST:
     python3 -m venv target/goldens-venv
     target/goldens-venv/bin/pip install --quiet -r goldens/requirements.txt
-    target/goldens-venv/bin/python goldens/make.py --seed 1 --out goldens
+    target/goldens-venv/bin/python goldens/make.py --seed 2 --out goldens --mnist {{MNIST}}
