@@ -33,6 +33,12 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
     /// How gradients pass through the op. There is no default: an op says so itself.
     fn gradient(&self) -> Gradient;
 
+    /// For an op that maps element by element: its function on `f32`, by which a chain of such ops
+    /// can be run as one ([`ElementwiseChain`](crate::ops::fused::ElementwiseChain)).
+    fn elementwise(&self) -> Option<kernels::chain::Function> {
+        None
+    }
+
     /// For an op whose single output is a part of its first input's buffer, the element at which
     /// it begins; such an op is never `run`.
     fn view(&self, _inputs: &[Spec]) -> Option<usize> {

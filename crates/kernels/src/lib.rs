@@ -8,12 +8,14 @@
 //! - [`simd`]: the choice of vector instructions at run time.
 //! - [`parallel`]: splitting work over threads, by shape.
 //! - [`elementwise`], [`reduce`], [`movement`]: maps, reductions, gathers and scatters.
+//! - [`vecmath`], [`chain`]: functions of one element, and chains of them over blocks.
 //! - [`gemm`], [`conv`]: matrix products and convolutions with their gradients.
 //! - [`pool`]: max and average pooling with their gradients.
 //! - [`philox`]: random numbers.
 //! - [`naive`]: the oracle of the fast kernels.
 
 pub mod buffer;
+pub mod chain;
 pub mod conv;
 pub mod element;
 pub mod elementwise;
@@ -26,6 +28,7 @@ pub mod pool;
 pub mod reduce;
 pub mod simd;
 mod strided;
+pub mod vecmath;
 
 pub use buffer::{AllocError, Buffer};
 pub use element::{Element, Float, Number};

@@ -1,11 +1,13 @@
 //! The ops, one file each, in the folders of TensorFlow's modules.
 //!
 //! What several ops of a kind share stands beside them: `elementwise` for those that map element
-//! by element, [`Axes`] for those that reduce.
+//! by element, [`Axes`] for those that reduce. [`fused`] has the ops that a compiled graph is
+//! rewritten to.
 
 pub mod array;
 mod axes;
 pub(crate) mod elementwise;
+pub mod fused;
 pub mod linalg;
 pub mod math;
 pub mod nn;
@@ -14,6 +16,7 @@ pub use axes::Axes;
 
 /// What an op file needs.
 pub(crate) mod prelude {
+    pub(crate) use tapeflow_kernels::chain::Function;
     pub(crate) use tapeflow_kernels::{Float, Number};
 
     pub(crate) use crate::dtype::{DType, DTypes, dispatch};

@@ -48,6 +48,10 @@ impl Op for Cast {
             cast(call.upstream(), dtype).map(Some)
         })
     }
+
+    fn elementwise(&self) -> Option<Function> {
+        (self.dtype == DType::Float32).then_some(Function::Cast)
+    }
 }
 
 /// `x` in another dtype. `tf.cast`.

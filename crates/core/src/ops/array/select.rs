@@ -55,6 +55,10 @@ impl Op for Select {
             }
         })
     }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::Select)
+    }
 }
 
 /// The elements of `x` where `condition` is true, those of `y` elsewhere; all three broadcast.

@@ -27,6 +27,10 @@ impl Op for Abs {
             multiply(call.upstream(), sign(call.input(0))?).map(Some)
         })
     }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::Abs)
+    }
 }
 
 /// `|x|`, whose gradient at 0 is 0; the lowest integer is its own. `tf.math.abs`.

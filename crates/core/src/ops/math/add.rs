@@ -24,6 +24,10 @@ impl Op for Add {
     fn gradient(&self) -> Gradient {
         Gradient::rule(Saves::NOTHING, |call, _| Ok(Some(call.upstream().clone())))
     }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::Add)
+    }
 }
 
 /// `x + y`, broadcast; integers wrap. `tf.math.add`.

@@ -33,6 +33,10 @@ impl Op for Divide {
             }
         })
     }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::Divide)
+    }
 }
 
 /// `x / y`, broadcast. `tf.math.divide`.

@@ -24,6 +24,10 @@ impl Op for Equal {
     fn gradient(&self) -> Gradient {
         Gradient::NotDifferentiable
     }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::Equal)
+    }
 }
 
 /// `x == y`, broadcast, as `bool`; NaN equals nothing, not even itself. `tf.math.equal`.

@@ -17,13 +17,17 @@ impl Op for Exp {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        elementwise::run_unary_float(inputs, outputs, f32::exp, f64::exp)
+        elementwise::run_unary_float(inputs, outputs, Float::exp, Float::exp)
     }
 
     fn gradient(&self) -> Gradient {
         Gradient::rule(Saves::OUTPUTS, |call, _| {
             multiply(call.upstream(), call.output(0)).map(Some)
         })
+    }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::Exp)
     }
 }
 

@@ -24,6 +24,10 @@ impl Op for Greater {
     fn gradient(&self) -> Gradient {
         Gradient::NotDifferentiable
     }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::Greater)
+    }
 }
 
 /// `x > y`, broadcast, as `bool`; a comparison with NaN is false. `tf.math.greater`.

@@ -24,6 +24,10 @@ impl Op for GreaterEqual {
     fn gradient(&self) -> Gradient {
         Gradient::NotDifferentiable
     }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::GreaterEqual)
+    }
 }
 
 /// `x >= y`, broadcast, as `bool`; a comparison with NaN is false. `tf.math.greater_equal`.

@@ -24,6 +24,10 @@ impl Op for LessEqual {
     fn gradient(&self) -> Gradient {
         Gradient::NotDifferentiable
     }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::LessEqual)
+    }
 }
 
 /// `x <= y`, broadcast, as `bool`; a comparison with NaN is false. `tf.math.less_equal`.

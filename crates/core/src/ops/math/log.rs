@@ -17,11 +17,15 @@ impl Op for Log {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        elementwise::run_unary_float(inputs, outputs, f32::ln, f64::ln)
+        elementwise::run_unary_float(inputs, outputs, Float::ln, Float::ln)
     }
 
     fn gradient(&self) -> Gradient {
         Gradient::rule(Saves::INPUTS, |call, _| divide(call.upstream(), call.input(0)).map(Some))
+    }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::Log)
     }
 }
 

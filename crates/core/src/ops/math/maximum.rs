@@ -34,6 +34,10 @@ impl Op for Maximum {
             }
         })
     }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::Maximum)
+    }
 }
 
 /// The larger of `x` and `y`, broadcast; NaN where either is. `tf.math.maximum`.

@@ -34,6 +34,10 @@ impl Op for Minimum {
             }
         })
     }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::Minimum)
+    }
 }
 
 /// The smaller of `x` and `y`, broadcast; NaN where either is. `tf.math.minimum`.

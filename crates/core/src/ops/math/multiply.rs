@@ -26,6 +26,10 @@ impl Op for Multiply {
             multiply(call.upstream(), call.input(1 - input)).map(Some)
         })
     }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::Multiply)
+    }
 }
 
 /// `x * y`, broadcast; integers wrap. `tf.math.multiply`.

@@ -24,6 +24,10 @@ impl Op for Negative {
     fn gradient(&self) -> Gradient {
         Gradient::rule(Saves::NOTHING, |call, _| negative(call.upstream()).map(Some))
     }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::Negative)
+    }
 }
 
 /// `-x`; the lowest integer is its own negative. `tf.math.negative`.

@@ -24,6 +24,10 @@ impl Op for NotEqual {
     fn gradient(&self) -> Gradient {
         Gradient::NotDifferentiable
     }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::NotEqual)
+    }
 }
 
 /// `x != y`, broadcast, as `bool`; NaN differs from everything, itself included. `tf.math.not_equal`.

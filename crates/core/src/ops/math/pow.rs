@@ -52,6 +52,10 @@ impl Op for Pow {
             multiply(multiply(call.upstream(), call.output(0))?, log_x).map(Some)
         })
     }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::Pow)
+    }
 }
 
 fn first_negative<T: Number>(exponents: &[T]) -> Option<T> {

@@ -1,5 +1,7 @@
 //! The logistic function.
 
+use tapeflow_kernels::vecmath;
+
 use crate::ops::math::{multiply, subtract};
 use crate::ops::prelude::*;
 
@@ -17,18 +19,17 @@ impl Op for Sigmoid {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        elementwise::run_unary_float(
-            inputs,
-            outputs,
-            |x| 1.0 / (1.0 + (-x).exp()),
-            |x| 1.0 / (1.0 + (-x).exp()),
-        )
+        elementwise::run_unary_float(inputs, outputs, vecmath::sigmoid, vecmath::sigmoid)
     }
 
     fn gradient(&self) -> Gradient {
         Gradient::rule(Saves::OUTPUTS, |call, _| {
             apply(SigmoidGrad, &[call.upstream(), call.output(0)]).map(Some)
         })
+    }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::Sigmoid)
     }
 }
 
@@ -46,12 +47,7 @@ impl Op for SigmoidGrad {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        elementwise::run_binary_float(
-            inputs,
-            outputs,
-            |upstream, y| upstream * y * (1.0 - y),
-            |upstream, y| upstream * y * (1.0 - y),
-        )
+        elementwise::run_binary_float(inputs, outputs, vecmath::sigmoid_grad, vecmath::sigmoid_grad)
     }
 
     fn gradient(&self) -> Gradient {
@@ -65,6 +61,10 @@ impl Op for SigmoidGrad {
             let slope = subtract(Tensor::scalar(1.0, dtype)?, slope)?;
             multiply(multiply(call.upstream(), upstream)?, slope).map(Some)
         })
+    }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::SigmoidGrad)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Element-wise sign.
 
+use tapeflow_kernels::vecmath;
+
 use crate::ops::array::zeros;
 use crate::ops::prelude::*;
 
@@ -18,7 +20,7 @@ impl Op for Sign {
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         dispatch!(number, inputs[0].dtype(), T => {
-            elementwise::run_unary(inputs, outputs, sign_of::<T>)
+            elementwise::run_unary(inputs, outputs, vecmath::sign::<T>)
         })
     }
 
@@ -29,16 +31,9 @@ impl Op for Sign {
             zeros(x.shape, x.dtype).map(Some)
         })
     }
-}
 
-fn sign_of<T: Number>(x: T) -> T {
-    if x > T::ZERO {
-        T::ONE
-    } else if x < T::ZERO {
-        T::ONE.neg()
-    } else {
-        // Zero or NaN.
-        x.mul(x)
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::Sign)
     }
 }
 

@@ -26,6 +26,10 @@ impl Op for Sqrt {
             divide(multiply(call.upstream(), half)?, call.output(0)).map(Some)
         })
     }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::Sqrt)
+    }
 }
 
 /// The square root of `x`; NaN below 0. `tf.math.sqrt`.

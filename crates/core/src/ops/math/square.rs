@@ -28,6 +28,10 @@ impl Op for Square {
             multiply(call.upstream(), multiply(two, call.input(0))?).map(Some)
         })
     }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::Square)
+    }
 }
 
 /// `x * x`; integers wrap. `tf.math.square`.

@@ -28,6 +28,10 @@ impl Op for Subtract {
             _ => negative(call.upstream()).map(Some),
         })
     }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::Subtract)
+    }
 }
 
 /// `x - y`, broadcast; integers wrap. `tf.math.subtract`.

@@ -1,5 +1,7 @@
 //! The hyperbolic tangent.
 
+use tapeflow_kernels::vecmath;
+
 use crate::ops::math::multiply;
 use crate::ops::prelude::*;
 
@@ -17,13 +19,17 @@ impl Op for Tanh {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        elementwise::run_unary_float(inputs, outputs, f32::tanh, f64::tanh)
+        elementwise::run_unary_float(inputs, outputs, Float::tanh, Float::tanh)
     }
 
     fn gradient(&self) -> Gradient {
         Gradient::rule(Saves::OUTPUTS, |call, _| {
             apply(TanhGrad, &[call.upstream(), call.output(0)]).map(Some)
         })
+    }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::Tanh)
     }
 }
 
@@ -41,12 +47,7 @@ impl Op for TanhGrad {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        elementwise::run_binary_float(
-            inputs,
-            outputs,
-            |upstream, y| upstream * (1.0 - y * y),
-            |upstream, y| upstream * (1.0 - y * y),
-        )
+        elementwise::run_binary_float(inputs, outputs, vecmath::tanh_grad, vecmath::tanh_grad)
     }
 
     fn gradient(&self) -> Gradient {
@@ -58,6 +59,10 @@ impl Op for TanhGrad {
             let slope = multiply(Tensor::scalar(-2.0, y.dtype())?, y)?;
             multiply(multiply(call.upstream(), upstream)?, slope).map(Some)
         })
+    }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::TanhGrad)
     }
 }
 

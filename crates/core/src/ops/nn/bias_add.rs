@@ -89,6 +89,11 @@ impl Op for BiasAdd {
             reduce_sum(call.upstream(), Axes::list(others)).map(Some)
         })
     }
+
+    fn elementwise(&self) -> Option<Function> {
+        // Channels that come last broadcast as they are.
+        (self.data_format == DataFormat::Nhwc).then_some(Function::Add)
+    }
 }
 
 /// `value + bias`, where `bias` has one number for each channel of `value`, which are its last

@@ -1,5 +1,7 @@
 //! Dropping elements at random.
 
+use tapeflow_kernels::vecmath;
+
 use crate::ops::prelude::*;
 use crate::random::{stateless_uniform, uniform};
 
@@ -97,7 +99,7 @@ impl Op for ScaleKept {
         dispatch!(float, inputs[0].dtype(), T => {
             let (rate, scale) = (T::from_f64(self.rate), T::from_f64(1.0 / (1.0 - self.rate)));
             elementwise::run_binary(inputs, outputs, move |x: T, noise: T| {
-                if noise >= rate { x.mul(scale) } else { T::ZERO }
+                vecmath::scale_kept(x, noise, rate, scale)
             })
         })
     }
@@ -109,6 +111,11 @@ impl Op for ScaleKept {
             0 => apply(op, &[call.upstream(), call.input(1)]).map(Some),
             _ => Ok(None),
         })
+    }
+
+    fn elementwise(&self) -> Option<Function> {
+        let scale = 1.0 / (1.0 - self.rate);
+        Some(Function::ScaleKept { rate: self.rate as f32, scale: scale as f32 })
     }
 }
 

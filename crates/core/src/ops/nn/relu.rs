@@ -1,5 +1,7 @@
 //! The rectified linear unit.
 
+use tapeflow_kernels::vecmath;
+
 use crate::ops::prelude::*;
 
 /// The op of [`relu`].
@@ -17,7 +19,7 @@ impl Op for Relu {
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         dispatch!(number, inputs[0].dtype(), T => {
-            elementwise::run_unary(inputs, outputs, rectified::<T>)
+            elementwise::run_unary(inputs, outputs, vecmath::relu::<T>)
         })
     }
 
@@ -27,12 +29,10 @@ impl Op for Relu {
             apply(ReluGrad, &[call.upstream(), call.output(0)]).map(Some)
         })
     }
-}
 
-/// NaN is not below zero, so it stays.
-#[inline(always)]
-fn rectified<T: Number>(x: T) -> T {
-    if x < T::ZERO { T::ZERO } else { x }
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::Relu)
+    }
 }
 
 /// The gradient of [`relu`]: its first input where the second is positive, elsewhere zero.
@@ -50,8 +50,7 @@ impl Op for ReluGrad {
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         dispatch!(number, inputs[0].dtype(), T => {
-            let pass = |upstream: T, y: T| if y > T::ZERO { upstream } else { T::ZERO };
-            elementwise::run_binary(inputs, outputs, pass)
+            elementwise::run_binary(inputs, outputs, vecmath::relu_grad::<T>)
         })
     }
 
@@ -61,6 +60,10 @@ impl Op for ReluGrad {
             0 => apply(ReluGrad, &[call.upstream(), call.input(1)]).map(Some),
             _ => Ok(None),
         })
+    }
+
+    fn elementwise(&self) -> Option<Function> {
+        Some(Function::ReluGrad)
     }
 }
 
