@@ -35,6 +35,7 @@ enum Kind {
     ResourceExhausted,
     Data,
     Io,
+    Traced,
 }
 
 impl Error {
@@ -77,6 +78,11 @@ impl Error {
         Error::new(Kind::Io, context).with_source(source)
     }
 
+    /// A value that does not exist yet, or no more, because a function is being traced, or was.
+    pub fn traced(message: impl Into<String>) -> Error {
+        Error::new(Kind::Traced, message)
+    }
+
     /// The same error with the lower-level error that caused it; `Display` shows both.
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
         self.0.source = Some(source.into());
@@ -117,6 +123,11 @@ impl Error {
     /// A file's or stream's content is corrupt or of another format.
     pub fn is_data(&self) -> bool {
         self.0.kind == Kind::Data
+    }
+
+    /// A value was needed that a function being traced has not computed.
+    pub fn is_traced(&self) -> bool {
+        self.0.kind == Kind::Traced
     }
 
     /// Reading or writing failed.

@@ -1,23 +1,30 @@
-//! The eager executor: the one place where an op meets buffers.
+//! The eager executor, and the one place where an op meets values.
 //!
-//! Infer, take output buffers from the reuse pool, run, tell the active tapes.
+//! Infer, take output buffers from the reuse pool, run, tell the active tapes. Where this thread
+//! traces a function, the op goes into its graph instead.
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use tapeflow_kernels::{AllocError, Buffer};
 
 use crate::error::{Error, Result};
-use crate::op::{ArrayMut, Op};
+use crate::graph::trace;
+use crate::op::{Array, ArrayMut, Op};
 use crate::shape::Spec;
 use crate::tape;
 use crate::tensor::Tensor;
+use crate::variable::{self, Variable};
+
+/// A list that is on the stack for every op but those of very many inputs.
+pub(crate) type Few<T> = SmallVec<[T; 6]>;
 
 /// Applies an op that has one output.
 ///
 /// # Errors
 /// What the op's `infer` and `run` refuse, and memory that cannot be had.
 pub fn apply(op: impl Op, inputs: &[&Tensor]) -> Result<Tensor> {
-    let mut outputs = apply_all(op, inputs)?;
+    let mut outputs = outputs_of(op, inputs)?;
     debug_assert_eq!(outputs.len(), 1);
     Ok(outputs.swap_remove(0))
 }
@@ -27,36 +34,82 @@ pub fn apply(op: impl Op, inputs: &[&Tensor]) -> Result<Tensor> {
 /// # Errors
 /// As for [`apply`].
 pub fn apply_all(op: impl Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
-    let specs: Vec<Spec> = inputs.iter().map(|tensor| *tensor.spec()).collect();
+    outputs_of(op, inputs).map(SmallVec::into_vec)
+}
+
+fn outputs_of(op: impl Op, inputs: &[&Tensor]) -> Result<Few<Tensor>> {
+    let specs: Few<Spec> = inputs.iter().map(|tensor| *tensor.spec()).collect();
     let output_specs = op.infer(&specs)?;
-    let outputs = match op.view(&specs) {
-        Some(offset) => {
-            check_addressable(&output_specs[0]).map_err(|error| error.context(op.name()))?;
-            vec![inputs[0].view(output_specs[0], offset)]
-        }
-        None => run(&op, inputs, &output_specs)?,
-    };
+    for spec in &output_specs {
+        check_addressable(spec).map_err(|error| error.context(op.name()))?;
+    }
+    if trace::is_active() {
+        let op: Arc<dyn Op> = Arc::new(op);
+        let outputs = trace::record(op.clone(), inputs, &output_specs)?;
+        tape::record(|| op.gradient(), inputs, &outputs);
+        return Ok(outputs);
+    }
+    let outputs = evaluate(&op, inputs, &output_specs)?;
     tape::record(|| op.gradient(), inputs, &outputs);
     Ok(outputs)
 }
 
-fn run(op: &dyn Op, inputs: &[&Tensor], output_specs: &[Spec]) -> Result<Vec<Tensor>> {
-    let arrays: Vec<_> = inputs.iter().map(|tensor| tensor.array()).collect();
-    let mut buffers = Vec::with_capacity(output_specs.len());
+fn run(op: &dyn Op, inputs: &[&Tensor], output_specs: &[Spec]) -> Result<Few<Tensor>> {
+    let arrays = arrays(op, inputs)?;
+    let mut buffers: Few<Buffer> = SmallVec::new();
     for spec in output_specs {
         buffers.push(allocate(spec).map_err(|error| error.context(op.name()))?);
     }
-    let mut outputs: Vec<_> = output_specs
+    let mut outputs: Few<_> = output_specs
         .iter()
         .zip(&mut buffers)
-        .map(|(spec, buffer)| ArrayMut::new(spec, buffer))
+        .map(|(spec, buffer)| ArrayMut::new(spec, buffer.as_mut_slice()))
         .collect();
     op.run(&arrays, &mut outputs)?;
+    drop(outputs);
     Ok(output_specs
         .iter()
         .zip(buffers)
         .map(|(spec, buffer)| Tensor::from_buffer(*spec, Arc::new(buffer)))
         .collect())
+}
+
+/// Lets an op that [updates](Op::updates) write over the values of variables: in place where
+/// nothing else holds them. Tapes do not see it.
+///
+/// # Errors
+/// What the op's `infer` and `run` refuse.
+pub(crate) fn update(op: impl Op, variables: &[&Variable], inputs: &[&Tensor]) -> Result<()> {
+    debug_assert_eq!(op.updates(), variables.len());
+    let specs = variables.iter().map(|variable| *variable.spec());
+    let specs: Few<Spec> = specs.chain(inputs.iter().map(|tensor| *tensor.spec())).collect();
+    op.infer(&specs)?;
+    if trace::is_active() {
+        return trace::record_update(Arc::new(op), variables, inputs);
+    }
+    let arrays = arrays(&op, inputs)?;
+    variable::write(variables, |values| op.run(&arrays, values))
+}
+
+/// Computes an op outside of tapes and traces.
+pub(crate) fn evaluate(
+    op: &dyn Op,
+    inputs: &[&Tensor],
+    output_specs: &[Spec],
+) -> Result<Few<Tensor>> {
+    let specs: Few<Spec> = inputs.iter().map(|tensor| *tensor.spec()).collect();
+    match op.view(&specs) {
+        Some(offset) => Ok(SmallVec::from_iter([inputs[0].view(output_specs[0], offset)?])),
+        None => run(op, inputs, output_specs),
+    }
+}
+
+fn arrays<'a>(op: &dyn Op, inputs: &[&'a Tensor]) -> Result<Few<Array<'a>>> {
+    let array = |tensor: &&'a Tensor| match tensor.symbol() {
+        Some(_) => Err(trace::left_behind(&format!("{}: an input", op.name()), tensor.spec())),
+        None => tensor.array(),
+    };
+    inputs.iter().map(array).collect()
 }
 
 /// A buffer for `spec` with arbitrary content.

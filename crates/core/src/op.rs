@@ -1,8 +1,9 @@
 //! What an op is: the one trait that each op file implements.
 
+use std::any::Any;
 use std::fmt;
 
-use tapeflow_kernels::{self as kernels, Buffer};
+use tapeflow_kernels as kernels;
 
 use crate::dtype::{DType, DTypes};
 use crate::error::{Error, Result};
@@ -14,7 +15,7 @@ use crate::tensor::Tensor;
 ///
 /// The struct that implements it holds typed attributes only; [`apply`](crate::execute::apply)
 /// runs it. CONTRIBUTING.md has the recipe for adding one.
-pub trait Op: fmt::Debug + Send + Sync + 'static {
+pub trait Op: Any + fmt::Debug + Send + Sync {
     /// TensorFlow's Python name below `tf.`, such as `nn.conv2d`.
     fn name(&self) -> &'static str;
 
@@ -44,19 +45,26 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
     fn view(&self, _inputs: &[Spec]) -> Option<usize> {
         None
     }
+
+    /// For an op that updates variables: how many of its first inputs are values that its outputs,
+    /// of the same specs, are written over. Its `run` is given the other inputs alone, and outputs
+    /// that hold those values.
+    fn updates(&self) -> usize {
+        0
+    }
 }
 
 /// A borrowed input of [`Op::run`]: a dense row-major array.
 #[derive(Clone, Copy)]
 pub struct Array<'a> {
     spec: &'a Spec,
-    buffer: &'a Buffer,
-    offset: usize,
+    bytes: &'a [u8],
 }
 
 impl<'a> Array<'a> {
-    pub(crate) fn new(spec: &'a Spec, buffer: &'a Buffer, offset: usize) -> Array<'a> {
-        Array { spec, buffer, offset }
+    /// The array whose values are at the start of `bytes`.
+    pub(crate) fn new(spec: &'a Spec, bytes: &'a [u8]) -> Array<'a> {
+        Array { spec, bytes }
     }
 
     /// The element type.
@@ -69,22 +77,28 @@ impl<'a> Array<'a> {
         &self.spec.shape
     }
 
+    /// The bytes of the elements.
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// The elements, in the type that stores them (`u8` for `bool`).
     pub fn data<T: kernels::Element>(&self) -> &'a [T] {
         debug_assert_eq!(size_of::<T>(), self.dtype().size());
-        &self.buffer.as_slice::<T>()[self.offset..][..self.shape().num_elements()]
+        bytemuck::cast_slice(&self.bytes[..self.spec.num_bytes()])
     }
 }
 
 /// A borrowed output of [`Op::run`].
 pub struct ArrayMut<'a> {
     spec: &'a Spec,
-    buffer: &'a mut Buffer,
+    bytes: &'a mut [u8],
 }
 
 impl<'a> ArrayMut<'a> {
-    pub(crate) fn new(spec: &'a Spec, buffer: &'a mut Buffer) -> ArrayMut<'a> {
-        ArrayMut { spec, buffer }
+    /// The array whose values are at the start of `bytes`.
+    pub(crate) fn new(spec: &'a Spec, bytes: &'a mut [u8]) -> ArrayMut<'a> {
+        ArrayMut { spec, bytes }
     }
 
     /// The element type.
@@ -93,15 +107,19 @@ impl<'a> ArrayMut<'a> {
     }
 
     /// The extents.
-    pub fn shape(&self) -> &Shape {
+    pub fn shape(&self) -> &'a Shape {
         &self.spec.shape
+    }
+
+    /// The bytes of the elements.
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        self.bytes
     }
 
     /// The elements, in the type that stores them (`u8` for `bool`).
     pub fn data<T: kernels::Element>(&mut self) -> &mut [T] {
         debug_assert_eq!(size_of::<T>(), self.dtype().size());
-        let len = self.shape().num_elements();
-        &mut self.buffer.as_mut_slice::<T>()[..len]
+        bytemuck::cast_slice_mut(&mut self.bytes[..self.spec.num_bytes()])
     }
 }
 

@@ -1,13 +1,16 @@
 //! Mutable state.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
-use tapeflow_kernels::{Number, elementwise::zip_in_place};
+use smallvec::SmallVec;
 
-use crate::dtype::{DType, dispatch};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::execute::{self, Few};
+use crate::graph::trace;
 use crate::op::ArrayMut;
+use crate::ops::state::{AssignAdd, AssignSub};
 use crate::shape::{Shape, Spec};
 use crate::tape;
 use crate::tensor::{Tensor, TensorId};
@@ -90,10 +93,21 @@ impl Variable {
         self.0.id
     }
 
-    /// The present value, which later assignments do not change.
+    /// The present value, which later assignments do not change. Where tapes or a traced function
+    /// see it, each read is a node of its own.
     pub fn value(&self) -> Tensor {
-        let value = self.0.value.read().unwrap_or_else(PoisonError::into_inner);
+        let value = trace::read_variable(self).unwrap_or_else(|| self.stored());
         tape::read_variable(self, &value)
+    }
+
+    /// The value as it is held, unseen by tapes and traces.
+    pub(crate) fn stored(&self) -> Tensor {
+        self.0.value.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the held value, unseen by traces.
+    pub(crate) fn store(&self, value: Tensor) {
+        *self.0.value.write().unwrap_or_else(PoisonError::into_inner) = value;
     }
 
     /// Replaces the value.
@@ -103,8 +117,13 @@ impl Variable {
     pub fn assign(&self, value: impl Into<Tensor>) -> Result<()> {
         let value = value.into();
         self.check("assign", value.spec())?;
+        if trace::is_active() {
+            return trace::assign_variable(self, &value);
+        }
+        // Refuses what a trace left behind.
+        value.bytes()?;
         // An alias, so that gradients do not flow into what the value was computed from.
-        *self.0.value.write().unwrap_or_else(PoisonError::into_inner) = value.alias();
+        self.store(value.alias());
         Ok(())
     }
 
@@ -115,12 +134,7 @@ impl Variable {
     pub fn assign_add(&self, delta: impl Into<Tensor>) -> Result<()> {
         let delta = delta.into();
         self.check("assign_add", delta.spec())?;
-        self.update(|mut value| {
-            dispatch!(number, delta.dtype(), T => {
-                zip_in_place(value.data::<T>(), delta.array().data(), Number::add);
-                Ok(())
-            })
-        })
+        execute::update(AssignAdd, &[self], &[&delta])
     }
 
     /// Subtracts `delta`, in place where nothing else holds the value.
@@ -130,23 +144,7 @@ impl Variable {
     pub fn assign_sub(&self, delta: impl Into<Tensor>) -> Result<()> {
         let delta = delta.into();
         self.check("assign_sub", delta.spec())?;
-        self.update(|mut value| {
-            dispatch!(number, delta.dtype(), T => {
-                zip_in_place(value.data::<T>(), delta.array().data(), Number::sub);
-                Ok(())
-            })
-        })
-    }
-
-    /// Lets `update` write over the values: in place where nothing else holds them, else over a
-    /// copy. This is what optimizers are made of.
-    pub(crate) fn update(&self, update: impl FnOnce(ArrayMut<'_>) -> Result<()>) -> Result<()> {
-        let mut value = self.0.value.write().unwrap_or_else(PoisonError::into_inner);
-        if value.exclusive_buffer().is_none() {
-            *value = Tensor::from_bytes(*self.spec(), value.as_bytes())?;
-        }
-        let buffer = value.exclusive_buffer().expect("a fresh copy has one owner");
-        update(ArrayMut::new(self.spec(), buffer))
+        execute::update(AssignSub, &[self], &[&delta])
     }
 
     /// Refuses a value or gradient of another dtype or shape; `method` is named in the message.
@@ -161,6 +159,27 @@ impl Variable {
         }
         Ok(())
     }
+}
+
+/// Lets `work` write over the values of several variables: in place where nothing else holds them,
+/// else over copies.
+pub(crate) fn write(
+    variables: &[&Variable],
+    work: impl FnOnce(&mut [ArrayMut<'_>]) -> Result<()>,
+) -> Result<()> {
+    let mut guards: Few<RwLockWriteGuard<'_, Tensor>> = SmallVec::new();
+    for variable in variables {
+        guards.push(variable.0.value.write().unwrap_or_else(PoisonError::into_inner));
+    }
+    let mut values: Few<ArrayMut<'_>> = SmallVec::new();
+    for (variable, value) in variables.iter().zip(&mut guards) {
+        if value.exclusive_buffer().is_none() {
+            **value = Tensor::from_bytes(*variable.spec(), value.bytes()?)?;
+        }
+        let buffer = value.exclusive_buffer().expect("a fresh copy has one owner");
+        values.push(ArrayMut::new(variable.spec(), buffer.as_mut_slice()));
+    }
+    work(&mut values)
 }
 
 impl From<&Variable> for Tensor {

@@ -34,11 +34,11 @@ mod combinators;
 mod dataset;
 pub mod datasets;
 pub mod idx;
-mod structure;
 #[cfg(test)]
 mod testing;
 mod worker;
 
 pub use cardinality::Cardinality;
 pub use dataset::{AUTOTUNE, Dataset, Iter};
-pub use structure::Structure;
+pub use tapeflow_core::Structure;
+use tapeflow_core::structure;

@@ -14,6 +14,7 @@
 //! - [`philox`]: random numbers.
 //! - [`naive`]: the oracle of the fast kernels.
 
+pub mod arena;
 pub mod buffer;
 pub mod chain;
 pub mod conv;

@@ -29,9 +29,9 @@
 #![deny(missing_docs)]
 
 pub use tapeflow_core::{
-    Call, DType, DTypes, Element, Error, GradientTape, MAX_RANK, NestedArray, Result, Shape,
-    Sources, Spec, Tensor, UnconnectedGradients, Variable, Watchable, bf16, constant,
-    custom_gradient, f16,
+    Call, ConcreteFunction, DType, DTypes, Element, Error, Function, GradientTape, Graph, MAX_RANK,
+    NestedArray, Passes, Result, Shape, Sources, Spec, Structure, Tensor, UnconnectedGradients,
+    Variable, Watchable, bf16, constant, custom_gradient, f16, function,
 };
 
 pub use tapeflow_core::{

@@ -50,7 +50,9 @@ pub fn read_npy(path: impl AsRef<Path>) -> Result<Tensor> {
 /// `bfloat16`, which NumPy has not; a write that fails.
 pub fn write_npy(path: impl AsRef<Path>, tensor: &Tensor) -> Result<()> {
     let path = path.as_ref();
-    let header = header(tensor.spec())
+    let header = tensor
+        .bytes()
+        .and_then(|_| header(tensor.spec()))
         .map_err(|error| error.context(format!("writing {}", path.display())))?;
     write_atomically(path, |file: &mut dyn Write| {
         file.write_all(&header)?;
@@ -278,7 +280,7 @@ fn to_row_major(tensor: &Tensor) -> Result<Tensor> {
     }
     let mut buffer = allocate(&spec)?;
     let target = &mut buffer.as_mut_slice::<u8>()[..spec.num_bytes()];
-    let source = tensor.as_bytes();
+    let source = tensor.bytes()?;
     let mut index = [0; MAX_RANK];
     let mut from = 0;
     for element in target.chunks_exact_mut(size) {

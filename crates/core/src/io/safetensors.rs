@@ -68,6 +68,7 @@ pub fn save_safetensors<N: AsRef<str>>(
     let path = path.as_ref();
     let context = |error: Error| error.context(format_args!("writing {}", path.display()));
     let tensors = in_file_order(tensors).map_err(context)?;
+    tensors.iter().try_for_each(|(_, tensor)| tensor.bytes().map(drop)).map_err(context)?;
     let header = header(&tensors, metadata).map_err(context)?;
     write_atomically(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;

@@ -106,3 +106,26 @@ pub(crate) fn run_comparison<T: Element>(
 ) -> Result<()> {
     run_binary(inputs, outputs, |x: T, y: T| u8::from(f(&x, &y)))
 }
+
+/// A variable's value, floating, and `rest`: scalars of these dtypes, then what has the value's
+/// spec. The outputs are the first `updates` inputs, all of that spec.
+pub(crate) fn infer_update(
+    op: &str,
+    inputs: &[Spec],
+    updates: usize,
+    scalars: &[DType],
+) -> Result<Vec<Spec>> {
+    let value = &inputs[0];
+    check_dtype(op, "var", value.dtype, DTypes::FLOATING)?;
+    for (input, &dtype) in inputs[updates..].iter().zip(scalars) {
+        let wanted = Spec::new(dtype, crate::shape::Shape::SCALAR);
+        if *input != wanted {
+            return Err(Error::shape(format!("{op}: a scalar input is {input}, must be {wanted}")));
+        }
+    }
+    let alike = inputs[..updates].iter().chain(&inputs[updates + scalars.len()..]);
+    if let Some(other) = alike.into_iter().find(|other| *other != value) {
+        return Err(Error::shape(format!("{op}: var is {value}, another input {other}")));
+    }
+    Ok(vec![*value; updates])
+}

@@ -11,6 +11,8 @@ pub mod fused;
 pub mod linalg;
 pub mod math;
 pub mod nn;
+pub mod state;
+pub mod training;
 
 pub use axes::Axes;
 

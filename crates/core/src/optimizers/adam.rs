@@ -2,13 +2,11 @@
 
 use std::borrow::Borrow;
 
-use tapeflow_kernels::Float;
-use tapeflow_kernels::elementwise::{zip_in_place, zip2_in_place};
-
 use super::state::{State, Update};
 use super::{MaybeGradient, Optimizer, collect};
-use crate::dtype::dispatch;
 use crate::error::Result;
+use crate::execute::update;
+use crate::ops::training::ApplyAdam;
 use crate::tensor::Tensor;
 use crate::variable::Variable;
 
@@ -69,38 +67,13 @@ impl Adam {
         self.apply(&collect(gradients))
     }
 
-    /// `step` counts from 1.
-    fn update<T: Float>(&self, update: &Update, step: i64) -> Result<()> {
-        let Update { variable, gradient, slots } = update;
+    fn update(&self, Update { variable, gradient, slots }: &Update) -> Result<()> {
         let [m, v] = &slots[..] else { unreachable!("Adam builds two slots for each variable") };
-        let gradient = gradient.array();
-        let gradient = gradient.data::<T>();
-        let mix = |old: T, new: T, weight: T| old.add(new.sub(old).mul(weight));
-        let weight = T::from_f64(1.0 - self.beta_1);
-        m.update(|mut m| {
-            zip_in_place(m.data(), gradient, |m: T, g: T| mix(m, g, weight));
-            Ok(())
-        })?;
-        let weight = T::from_f64(1.0 - self.beta_2);
-        v.update(|mut v| {
-            zip_in_place(v.data(), gradient, |v: T, g: T| mix(v, g.mul(g), weight));
-            Ok(())
-        })?;
-
-        // TensorFlow takes the bases of the powers through float32, whatever the variable's dtype.
-        let remaining =
-            |beta: f64| T::ONE.sub(T::from_f32(beta as f32).powf(T::from_f64(step as f64)));
-        let learning_rate = T::from_f32(self.state.learning_rate());
-        let alpha = learning_rate.mul(remaining(self.beta_2).sqrt()).div(remaining(self.beta_1));
-        let epsilon = T::from_f64(self.epsilon);
-        let (m, v) = (m.value(), v.value());
-        let (m, v) = (m.array(), v.array());
-        variable.update(|mut w| {
-            zip2_in_place(w.data(), m.data(), v.data(), |w: T, m: T, v: T| {
-                w.sub(m.mul(alpha).div(v.sqrt().add(epsilon)))
-            });
-            Ok(())
-        })
+        let Adam { beta_1, beta_2, epsilon, .. } = *self;
+        let (iterations, learning_rate) =
+            (self.state.iterations_tensor(), self.state.learning_rate_tensor());
+        let op = ApplyAdam { beta_1, beta_2, epsilon };
+        update(op, &[variable, m, v], &[&iterations, &learning_rate, gradient])
     }
 }
 
@@ -119,9 +92,8 @@ impl Optimizer for Adam {
     }
 
     fn apply(&self, gradients: &[(Option<Tensor>, Variable)]) -> Result<()> {
-        let step = self.state.iterations() + 1;
         for update in self.state.updates(gradients, SLOTS)? {
-            dispatch!(float, update.variable.dtype(), T => self.update::<T>(&update, step))?;
+            self.update(&update)?;
         }
         self.state.step_done()
     }

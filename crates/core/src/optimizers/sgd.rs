@@ -2,13 +2,11 @@
 
 use std::borrow::Borrow;
 
-use tapeflow_kernels::Float;
-use tapeflow_kernels::elementwise::{zip_in_place, zip2_in_place};
-
 use super::state::{State, Update};
 use super::{MaybeGradient, Optimizer, collect};
-use crate::dtype::dispatch;
 use crate::error::Result;
+use crate::execute::update;
+use crate::ops::training::{ApplyGradientDescent, ApplyMomentum};
 use crate::tensor::Tensor;
 use crate::variable::Variable;
 
@@ -70,34 +68,15 @@ impl SGD {
         if self.momentum == 0.0 { &[] } else { &["momentum"] }
     }
 
-    fn update<T: Float>(&self, Update { variable, gradient, slots }: &Update) -> Result<()> {
-        let learning_rate = T::from_f32(self.state.learning_rate());
-        // TensorFlow takes the constant through float32, whatever the variable's dtype.
-        let momentum = T::from_f32(self.momentum as f32);
-        let gradient = gradient.array();
-        let gradient = gradient.data::<T>();
-        let Some(velocity) = slots.first() else {
-            return variable.update(|mut w| {
-                zip_in_place(w.data(), gradient, |w: T, g: T| w.sub(g.mul(learning_rate)));
-                Ok(())
-            });
-        };
-        let moved = |v: T, g: T| v.mul(momentum).sub(g.mul(learning_rate));
-        velocity.update(|mut v| {
-            zip_in_place(v.data(), gradient, moved);
-            Ok(())
-        })?;
-        let velocity = velocity.value();
-        let velocity = velocity.array();
-        variable.update(|mut w| {
-            let (w, v) = (w.data(), velocity.data());
-            if self.nesterov {
-                zip2_in_place(w, v, gradient, |w: T, v, g| w.add(moved(v, g)));
-            } else {
-                zip_in_place(w, v, |w: T, v: T| w.add(v));
+    fn update(&self, Update { variable, gradient, slots }: &Update) -> Result<()> {
+        let learning_rate = self.state.learning_rate_tensor();
+        match slots.first() {
+            None => update(ApplyGradientDescent, &[variable], &[&learning_rate, gradient]),
+            Some(velocity) => {
+                let op = ApplyMomentum { momentum: self.momentum, nesterov: self.nesterov };
+                update(op, &[variable, velocity], &[&learning_rate, gradient])
             }
-            Ok(())
-        })
+        }
     }
 }
 
@@ -115,7 +94,7 @@ impl Optimizer for SGD {
 
     fn apply(&self, gradients: &[(Option<Tensor>, Variable)]) -> Result<()> {
         for update in self.state.updates(gradients, self.slots())? {
-            dispatch!(float, update.variable.dtype(), T => self.update::<T>(&update))?;
+            self.update(&update)?;
         }
         self.state.step_done()
     }

@@ -51,6 +51,16 @@ impl State {
         self.learning_rate.value().to_scalar().expect("it is made as a float32 scalar")
     }
 
+    /// The iterations before this step, `int64 []`.
+    pub(super) fn iterations_tensor(&self) -> Tensor {
+        self.iterations.value()
+    }
+
+    /// The learning rate, `float32 []`.
+    pub(super) fn learning_rate_tensor(&self) -> Tensor {
+        self.learning_rate.value()
+    }
+
     pub(super) fn set_learning_rate(&self, learning_rate: f64) {
         self.learning_rate.assign(learning_rate as f32).expect("it is made as a float32 scalar");
     }

@@ -3,12 +3,11 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tapeflow_kernels::philox as kernel;
-
-use super::{Limit, StatelessNormal, StatelessTruncatedNormal, StatelessUniform, start_of};
+use super::{Limit, StatelessNormal, StatelessTruncatedNormal, StatelessUniform, start};
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::execute::apply;
+use crate::graph::trace;
 use crate::op::Op;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -55,10 +54,7 @@ impl Generator {
 
     /// The generator of a scrambled seed: streams of different seeds do not overlap.
     fn from_scrambled(seed: [i64; 2]) -> Generator {
-        let start = start_of(seed);
-        let counter = start.counter().iter().rev().fold(0, |c, &word| c << 32 | u128::from(word));
-        let [low, high] = start.key().map(u64::from);
-        Generator { counter, key: high << 32 | low }
+        Generator::from_state(start::of_seed(seed))
     }
 
     /// The state: the low and high half of the counter, and the key, as in TensorFlow.
@@ -83,13 +79,7 @@ impl Generator {
         dtype: DType,
     ) -> Result<Tensor> {
         let (minval, maxval) = (minval.into(), maxval.into());
-        self.draw(shape.into(), |shape, start| StatelessUniform {
-            shape,
-            start,
-            minval,
-            maxval,
-            dtype,
-        })
+        self.draw(shape.into(), |shape| StatelessUniform { shape, minval, maxval, dtype })
     }
 
     /// Values of a normal distribution in a floating dtype.
@@ -103,13 +93,7 @@ impl Generator {
         stddev: f64,
         dtype: DType,
     ) -> Result<Tensor> {
-        self.draw(shape.into(), |shape, start| StatelessNormal {
-            shape,
-            start,
-            mean,
-            stddev,
-            dtype,
-        })
+        self.draw(shape.into(), |shape| StatelessNormal { shape, mean, stddev, dtype })
     }
 
     /// Values of a normal distribution less than two standard deviations from the mean.
@@ -123,27 +107,45 @@ impl Generator {
         stddev: f64,
         dtype: DType,
     ) -> Result<Tensor> {
-        self.draw(shape.into(), |shape, start| StatelessTruncatedNormal {
-            shape,
-            start,
-            mean,
-            stddev,
-            dtype,
-        })
+        self.draw(shape.into(), |shape| StatelessTruncatedNormal { shape, mean, stddev, dtype })
     }
 
-    fn draw<O: Op>(
-        &mut self,
-        shape: Shape,
-        op: impl FnOnce(Shape, kernel::Philox) -> O,
-    ) -> Result<Tensor> {
-        let counter = [0, 32, 64, 96].map(|shift| (self.counter >> shift) as u32);
-        let start = kernel::Philox::new([self.key as u32, (self.key >> 32) as u32], counter);
-        let drawn = apply(op(shape, start), &[])?;
-        let used = shape.num_elements() as u128 * BLOCKS_PER_VALUE;
-        self.counter = self.counter.wrapping_add(used);
+    fn draw<O: Op>(&mut self, shape: Shape, op: impl FnOnce(Shape) -> O) -> Result<Tensor> {
+        if trace::is_active() {
+            return Err(Error::unsupported(
+                "random.Generator: inside tf::function its state cannot advance with each call; \
+                 draw from the global generator (tf::random::uniform, normal) or pass the values in",
+            ));
+        }
+        let drawn = apply(op(shape), &[&start::tensor(self.state())])?;
+        self.skip(blocks_for(&shape));
         Ok(drawn)
     }
+
+    fn skip(&mut self, blocks: u128) {
+        self.counter = self.counter.wrapping_add(blocks);
+    }
+}
+
+fn blocks_for(shape: &Shape) -> u128 {
+    shape.num_elements() as u128 * BLOCKS_PER_VALUE
+}
+
+/// A draw from the global generator; of a function being traced, each call will draw anew.
+fn draw_global<O: Op>(shape: Shape, op: impl FnOnce(Shape) -> O) -> Result<Tensor> {
+    match trace::random_start(blocks_for(&shape)) {
+        Some(start) => apply(op(shape), &[&start]),
+        None => with_global(|generator| generator.draw(shape, op)),
+    }
+}
+
+/// The state of the global generator, which then passes over `blocks`: a draw's, without the draw.
+pub(crate) fn take_global_state(blocks: u128) -> start::State {
+    with_global(|generator| {
+        let state = generator.state();
+        generator.skip(blocks);
+        state
+    })
 }
 
 static GLOBAL: Mutex<Option<Generator>> = Mutex::new(None);
@@ -217,7 +219,8 @@ pub fn uniform(
     maxval: impl Into<Limit>,
     dtype: DType,
 ) -> Result<Tensor> {
-    with_global(|generator| generator.uniform(shape, minval, maxval, dtype))
+    let (minval, maxval) = (minval.into(), maxval.into());
+    draw_global(shape.into(), |shape| StatelessUniform { shape, minval, maxval, dtype })
 }
 
 /// Values of a normal distribution from the global generator, `tf.random.normal`.
@@ -233,7 +236,7 @@ pub fn uniform(
 /// # Ok::<(), tapeflow_core::Error>(())
 /// ```
 pub fn normal(shape: impl Into<Shape>, mean: f64, stddev: f64, dtype: DType) -> Result<Tensor> {
-    with_global(|generator| generator.normal(shape, mean, stddev, dtype))
+    draw_global(shape.into(), |shape| StatelessNormal { shape, mean, stddev, dtype })
 }
 
 /// Values of a normal distribution less than two standard deviations from the mean, from the global
@@ -255,7 +258,7 @@ pub fn truncated_normal(
     stddev: f64,
     dtype: DType,
 ) -> Result<Tensor> {
-    with_global(|generator| generator.truncated_normal(shape, mean, stddev, dtype))
+    draw_global(shape.into(), |shape| StatelessTruncatedNormal { shape, mean, stddev, dtype })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use tapeflow_kernels::philox as kernel;
 
-use super::start_of;
+use super::start;
 use crate::error::{Error, Result};
 
 /// A stream of random words and bounded integers whose state can be saved: what shuffling draws
@@ -34,7 +34,7 @@ pub struct Philox {
 impl Philox {
     /// The stream of a seed.
     pub fn from_seed(seed: [i64; 2]) -> Philox {
-        let start = start_of(seed);
+        let start = start::philox(start::of_seed(seed));
         Philox { place: start, next: start, block: [0; 4], used: 4 }
     }
 

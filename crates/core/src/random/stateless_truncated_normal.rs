@@ -2,16 +2,15 @@
 
 use tapeflow_kernels::philox as kernel;
 
-use super::start_of;
+use super::start;
 use crate::ops::prelude::*;
 
-/// The op of [`stateless_truncated_normal`].
+/// The op of [`stateless_truncated_normal`], whose input is where the stream begins, a `uint64 [3]`: the
+/// counter's low and high half and the key.
 #[derive(Debug, Clone, Copy)]
 pub struct StatelessTruncatedNormal {
     /// The wanted shape.
     pub shape: Shape,
-    /// Where the stream begins.
-    pub start: kernel::Philox,
     /// The mean.
     pub mean: f64,
     /// The standard deviation before the tails are cut off.
@@ -25,15 +24,16 @@ impl Op for StatelessTruncatedNormal {
         "random.stateless_truncated_normal"
     }
 
-    fn infer(&self, _inputs: &[Spec]) -> Result<Vec<Spec>> {
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        start::check(self.name(), &inputs[0])?;
         check_dtype(self.name(), "dtype", self.dtype, DTypes::FLOATING)?;
         Ok(vec![Spec::new(self.dtype, self.shape)])
     }
 
-    fn run(&self, _inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
+    fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         dispatch!(float, self.dtype, T => {
             let (mean, stddev) = (T::from_f64(self.mean), T::from_f64(self.stddev));
-            kernel::truncated_normal(self.start, outputs[0].data::<T>(), mean, stddev);
+            kernel::truncated_normal(start::stream(&inputs[0]), outputs[0].data::<T>(), mean, stddev);
             Ok(())
         })
     }
@@ -65,7 +65,10 @@ pub fn stateless_truncated_normal(
     dtype: DType,
 ) -> Result<Tensor> {
     let shape = shape.into();
-    apply(StatelessTruncatedNormal { shape, start: start_of(seed), mean, stddev, dtype }, &[])
+    apply(
+        StatelessTruncatedNormal { shape, mean, stddev, dtype },
+        &[&start::tensor(start::of_seed(seed))],
+    )
 }
 
 #[cfg(test)]

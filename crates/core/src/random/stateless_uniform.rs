@@ -3,19 +3,18 @@
 use half::{bf16, f16};
 use tapeflow_kernels::philox as kernel;
 
-use super::{Limit, start_of};
+use super::{Limit, start};
 use crate::ops::prelude::*;
 
 const DTYPES: DTypes =
     DTypes::FLOATING.or(DTypes::of(&[DType::Int32, DType::Int64, DType::UInt32, DType::UInt64]));
 
-/// The op of [`stateless_uniform`].
+/// The op of [`stateless_uniform`], whose input is where the stream begins, a `uint64 [3]`: the
+/// counter's low and high half and the key.
 #[derive(Debug, Clone, Copy)]
 pub struct StatelessUniform {
     /// The wanted shape.
     pub shape: Shape,
-    /// Where the stream begins.
-    pub start: kernel::Philox,
     /// The lowest value.
     pub minval: Limit,
     /// What the values stay below.
@@ -25,22 +24,27 @@ pub struct StatelessUniform {
 }
 
 impl StatelessUniform {
-    fn fill_floats<T: kernel::RandomFloat>(&self, output: &mut ArrayMut<'_>) -> Result<()> {
+    fn fill_floats<T: kernel::RandomFloat>(
+        &self,
+        stream: kernel::Philox,
+        output: &mut ArrayMut<'_>,
+    ) -> Result<()> {
         let (minval, maxval) = self.float_limits()?;
-        kernel::uniform(self.start, output.data::<T>(), minval, maxval);
+        kernel::uniform(stream, output.data::<T>(), minval, maxval);
         Ok(())
     }
 
     fn fill_integers<T: kernel::RandomInteger>(
         &self,
+        stream: kernel::Philox,
         output: &mut ArrayMut<'_>,
         from_i64: impl Fn(i64) -> T,
     ) -> Result<()> {
         match self.integer_limits()? {
-            None => kernel::integers(self.start, output.data::<T>()),
+            None => kernel::integers(stream, output.data::<T>()),
             Some((minval, maxval)) => {
                 let (minval, maxval) = (from_i64(minval), from_i64(maxval));
-                kernel::integers_in(self.start, output.data(), minval, maxval);
+                kernel::integers_in(stream, output.data(), minval, maxval);
             }
         }
         Ok(())
@@ -89,7 +93,8 @@ impl Op for StatelessUniform {
         "random.stateless_uniform"
     }
 
-    fn infer(&self, _inputs: &[Spec]) -> Result<Vec<Spec>> {
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        start::check(self.name(), &inputs[0])?;
         check_dtype(self.name(), "dtype", self.dtype, DTYPES)?;
         if self.dtype.is_floating() {
             self.float_limits::<f64>()?;
@@ -99,17 +104,17 @@ impl Op for StatelessUniform {
         Ok(vec![Spec::new(self.dtype, self.shape)])
     }
 
-    fn run(&self, _inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        let output = &mut outputs[0];
+    fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
+        let (stream, output) = (start::stream(&inputs[0]), &mut outputs[0]);
         match self.dtype {
-            DType::Float16 => self.fill_floats::<f16>(output),
-            DType::BFloat16 => self.fill_floats::<bf16>(output),
-            DType::Float32 => self.fill_floats::<f32>(output),
-            DType::Float64 => self.fill_floats::<f64>(output),
-            DType::Int32 => self.fill_integers(output, |limit| limit as i32),
-            DType::Int64 => self.fill_integers(output, |limit| limit),
-            DType::UInt32 => self.fill_integers(output, |limit| limit as u32),
-            DType::UInt64 => self.fill_integers(output, |limit| limit as u64),
+            DType::Float16 => self.fill_floats::<f16>(stream, output),
+            DType::BFloat16 => self.fill_floats::<bf16>(stream, output),
+            DType::Float32 => self.fill_floats::<f32>(stream, output),
+            DType::Float64 => self.fill_floats::<f64>(stream, output),
+            DType::Int32 => self.fill_integers(stream, output, |limit| limit as i32),
+            DType::Int64 => self.fill_integers(stream, output, |limit| limit),
+            DType::UInt32 => self.fill_integers(stream, output, |limit| limit as u32),
+            DType::UInt64 => self.fill_integers(stream, output, |limit| limit as u64),
             other => Err(Error::unsupported(format!("{}: no kernel for {other}", self.name()))),
         }
     }
@@ -149,10 +154,8 @@ pub fn stateless_uniform(
     dtype: DType,
 ) -> Result<Tensor> {
     let (minval, maxval) = (minval.into(), maxval.into());
-    apply(
-        StatelessUniform { shape: shape.into(), start: start_of(seed), minval, maxval, dtype },
-        &[],
-    )
+    let op = StatelessUniform { shape: shape.into(), minval, maxval, dtype };
+    apply(op, &[&start::tensor(start::of_seed(seed))])
 }
 
 #[cfg(test)]

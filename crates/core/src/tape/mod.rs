@@ -28,7 +28,7 @@ use sources::Node;
 
 pub use custom::custom_gradient;
 pub use record::Call;
-pub(crate) use record::{read_variable, record};
+pub(crate) use record::{is_recording, read_variable, record};
 pub use sources::{Sources, UnconnectedGradients, Watchable};
 
 /// Records operations and differentiates them, like `tf.GradientTape`.

@@ -152,6 +152,11 @@ impl<'a> Call<'a> {
     }
 }
 
+/// Does a tape of this thread record what is executed?
+pub(crate) fn is_recording() -> bool {
+    ACTIVE.with_borrow(|active| active.iter().any(|recording| !recording.is_paused()))
+}
+
 /// Tells the tapes of this thread what was executed; the gradient is asked for only where one of
 /// them tracks an input.
 pub(crate) fn record(gradient: impl FnOnce() -> Gradient, inputs: &[&Tensor], outputs: &[Tensor]) {

@@ -109,7 +109,7 @@ fn plain_words(tensor: &Tensor, shown: &[usize]) -> Vec<String> {
     }
     let words = || {
         dispatch!(integer, tensor.dtype(), T => {
-            let values = tensor.array().data::<T>();
+            let values = tensor.array()?.data::<T>();
             Ok(shown.iter().map(|&i| values[i].to_string()).collect())
         })
     };
@@ -185,6 +185,9 @@ impl Layout<'_> {
 impl fmt::Display for Tensor {
     /// As Python's `print` shows it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.symbol().is_some() {
+            return fmt::Debug::fmt(self, f);
+        }
         let values = match self.shape().rank() {
             0 => scalar_text(self, float::scalar),
             _ => on_its_own_lines(nested_text(self, " ", 1, LINE_WIDTH)),
@@ -198,6 +201,9 @@ impl fmt::Debug for Tensor {
     /// As Python's `repr` shows it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shape = python_tuple(self.shape());
+        if self.symbol().is_some() {
+            return write!(f, "<tf.Tensor: shape={shape}, dtype={}, traced>", self.dtype());
+        }
         let values = values_text(self);
         write!(f, "<tf.Tensor: shape={shape}, dtype={}, numpy={values}>", self.dtype())
     }

@@ -4,6 +4,7 @@ mod convert;
 mod display;
 mod operators;
 
+use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +13,7 @@ use tapeflow_kernels::{self as kernels, Buffer};
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::execute::allocate;
+use crate::graph::Symbol;
 use crate::op::Array;
 use crate::shape::{Shape, Spec};
 
@@ -38,9 +40,15 @@ pub struct Tensor(Arc<Inner>);
 struct Inner {
     id: TensorId,
     spec: Spec,
-    buffer: Arc<Buffer>,
-    // Where the values begin in the buffer, in elements.
-    offset: usize,
+    values: Values,
+}
+
+#[derive(Clone)]
+enum Values {
+    // Where they begin in the buffer is counted in elements.
+    Stored { buffer: Arc<Buffer>, offset: usize },
+    // What a traced function will compute.
+    Traced(Symbol),
 }
 
 /// What a tape knows a tensor or variable by; never used twice in a process.
@@ -55,39 +63,79 @@ impl TensorId {
 }
 
 impl Tensor {
+    fn new(spec: Spec, values: Values) -> Tensor {
+        Tensor(Arc::new(Inner { id: TensorId::fresh(), spec, values }))
+    }
+
     pub(crate) fn from_buffer(spec: Spec, buffer: Arc<Buffer>) -> Tensor {
-        Tensor(Arc::new(Inner { id: TensorId::fresh(), spec, buffer, offset: 0 }))
+        Tensor::new(spec, Values::Stored { buffer, offset: 0 })
+    }
+
+    /// The tensor that stands for a value of a graph being traced.
+    pub(crate) fn traced(spec: Spec, symbol: Symbol) -> Tensor {
+        Tensor::new(spec, Values::Traced(symbol))
+    }
+
+    /// The value of a graph that the tensor stands for, if it does.
+    pub(crate) fn symbol(&self) -> Option<Symbol> {
+        match self.0.values {
+            Values::Stored { .. } => None,
+            Values::Traced(symbol) => Some(symbol),
+        }
     }
 
     /// A tensor of `spec` whose values are this one's, beginning at `offset` elements.
-    pub(crate) fn view(&self, spec: Spec, offset: usize) -> Tensor {
-        let buffer = self.0.buffer.clone();
-        let offset = self.0.offset + offset;
-        Tensor(Arc::new(Inner { id: TensorId::fresh(), spec, buffer, offset }))
+    #[track_caller]
+    pub(crate) fn view(&self, spec: Spec, offset: usize) -> Result<Tensor> {
+        let (buffer, start) = self.stored()?;
+        let values = Values::Stored { buffer: buffer.clone(), offset: start + offset };
+        Ok(Tensor::new(spec, values))
     }
 
     /// The same values as another node of the graph that tapes see.
     pub(crate) fn alias(&self) -> Tensor {
-        self.view(*self.spec(), 0)
+        Tensor::new(*self.spec(), self.0.values.clone())
+    }
+
+    /// The buffer and the element in it at which the values begin. Inside a traced function there
+    /// are none: the caller's place is named.
+    #[track_caller]
+    fn stored(&self) -> Result<(&Arc<Buffer>, usize)> {
+        match &self.0.values {
+            Values::Stored { buffer, offset } => Ok((buffer, *offset)),
+            Values::Traced(_) => Err(Error::traced(format!(
+                "{}: the values of a tensor of {} are read, but inside tf::function they are not \
+                 computed yet; return the tensor and read it from the call's result",
+                Location::caller(),
+                self.spec()
+            ))),
+        }
     }
 
     pub(crate) fn id(&self) -> TensorId {
         self.0.id
     }
 
-    pub(crate) fn array(&self) -> Array<'_> {
-        Array::new(&self.0.spec, &self.0.buffer, self.0.offset)
+    #[track_caller]
+    pub(crate) fn array(&self) -> Result<Array<'_>> {
+        Ok(Array::new(&self.0.spec, self.bytes()?))
+    }
+
+    /// The bytes of the values: native byte order, row-major.
+    #[track_caller]
+    pub(crate) fn bytes(&self) -> Result<&[u8]> {
+        let (buffer, offset) = self.stored()?;
+        let start = offset * self.dtype().size();
+        Ok(&buffer.as_slice::<u8>()[start..][..self.spec().num_bytes()])
     }
 
     /// The buffer, where nothing else holds it and it begins with this tensor's values.
     pub(crate) fn exclusive_buffer(&mut self) -> Option<&mut Buffer> {
         let inner = Arc::get_mut(&mut self.0)?;
-        if inner.offset != 0 {
-            return None;
-        }
+        let Values::Stored { buffer, offset: 0 } = &mut inner.values else { return None };
         // What is written is another value: no tape may take it for the old one.
         inner.id = TensorId::fresh();
-        Arc::get_mut(&mut inner.buffer)
+        Arc::get_mut(buffer)
     }
 
     /// A tensor of `shape` with the values of `values` in row-major order.
@@ -146,7 +194,8 @@ impl Tensor {
     /// The values in row-major order, without a copy. Values of `bool` are bytes that are 0 or 1.
     ///
     /// # Errors
-    /// `T` is not the tensor's dtype.
+    /// `T` is not the tensor's dtype; inside [`function`](crate::function()), where there are no
+    /// values yet, an error that names the caller's place.
     ///
     /// ```
     /// use tapeflow_core::Tensor;
@@ -156,6 +205,7 @@ impl Tensor {
     /// assert!(x.as_slice::<i32>().unwrap_err().is_dtype());
     /// # Ok::<(), tapeflow_core::Error>(())
     /// ```
+    #[track_caller]
     pub fn as_slice<T: Element>(&self) -> Result<&[T::Stored]> {
         if T::DTYPE != self.dtype() {
             return Err(Error::dtype(format!(
@@ -164,13 +214,14 @@ impl Tensor {
                 self.spec()
             )));
         }
-        Ok(self.array().data::<T::Stored>())
+        Ok(self.array()?.data::<T::Stored>())
     }
 
     /// The values in row-major order.
     ///
     /// # Errors
     /// `T` is not the tensor's dtype.
+    #[track_caller]
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
         Ok(self.as_slice::<T>()?.iter().map(|&stored| T::from_stored(stored)).collect())
     }
@@ -186,6 +237,7 @@ impl Tensor {
     /// assert_eq!(Tensor::from(6.0f32).to_scalar::<f32>()?, 6.0);
     /// # Ok::<(), tapeflow_core::Error>(())
     /// ```
+    #[track_caller]
     pub fn to_scalar<T: Element>(&self) -> Result<T> {
         match self.as_slice::<T>()? {
             [stored] => Ok(T::from_stored(*stored)),
@@ -194,9 +246,16 @@ impl Tensor {
     }
 
     /// The bytes of the values: native byte order, row-major.
+    ///
+    /// # Panics
+    /// Inside [`function`](crate::function()), where there are no values yet; there
+    /// [`as_slice`](Self::as_slice) returns an error.
+    #[track_caller]
     pub fn as_bytes(&self) -> &[u8] {
-        let start = self.0.offset * self.dtype().size();
-        &self.0.buffer.as_slice::<u8>()[start..][..self.spec().num_bytes()]
+        match self.bytes() {
+            Ok(bytes) => bytes,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// A tensor of `spec` from its bytes: native byte order, row-major.
@@ -238,7 +297,7 @@ impl Tensor {
             return Err(refuse());
         }
         let spec = Spec::new(self.dtype(), Shape::new(dims)?);
-        Ok(self.view(spec, index * spec.shape.num_elements()))
+        self.view(spec, index * spec.shape.num_elements())
     }
 
     /// The `rows`, all of one dtype and shape, side by side along a new first axis. No tape records
@@ -273,7 +332,7 @@ impl Tensor {
         if row_bytes > 0 {
             let bytes = &mut buffer.as_mut_slice::<u8>()[..spec.num_bytes()];
             for (to, row) in bytes.chunks_exact_mut(row_bytes).zip(rows) {
-                to.copy_from_slice(row.as_bytes());
+                to.copy_from_slice(row.bytes()?);
             }
         }
         Ok(Tensor::from_buffer(spec, Arc::new(buffer)))

@@ -67,7 +67,9 @@ impl Checkpoint {
                 "Checkpoint: two variables or tensors are named {name:?}"
             )));
         }
-        self.tensors.insert(name, tensor.into());
+        let tensor = tensor.into();
+        tensor.bytes()?;
+        self.tensors.insert(name, tensor);
         Ok(())
     }
 

@@ -111,26 +111,24 @@ impl Op for OneHot {
         let depth = self.depth as usize;
         let lead = self.lead(indices.shape())?;
         let inner: usize = indices.shape()[lead.len()..].iter().product();
-        // Where the elements lie that are on.
-        let mut places = Vec::with_capacity(indices.shape().num_elements());
-        dispatch!(integer, indices.dtype(), I => {
-            for (i, &index) in indices.data::<I>().iter().enumerate() {
-                let index: i64 = index.as_();
-                if (0..self.depth).contains(&index) {
-                    places.push((i / inner * depth + index as usize) * inner + i % inner);
-                }
-            }
-            Ok(())
+        type IndexAt = fn(&Array<'_>, usize) -> i64;
+        let index_at = dispatch!(integer, indices.dtype(), I => {
+            let index_at: IndexAt = |indices, i| indices.data::<I>()[i].as_();
+            Ok(index_at)
         })?;
         dispatch!(any, outputs[0].dtype(), T => {
-            let value = |given: &Option<Tensor>, default: T| {
-                given.as_ref().map_or(default, |value| value.array().data::<T>()[0])
+            let value = |given: &Option<Tensor>, default: T| match given {
+                Some(value) => Ok(value.array()?.data::<T>()[0]),
+                None => Ok(default),
             };
+            let (on, off) = (value(&self.on_value, T::ONE)?, value(&self.off_value, T::ZERO)?);
             let out = outputs[0].data::<T>();
-            out.fill(value(&self.off_value, T::ZERO));
-            let on = value(&self.on_value, T::ONE);
-            for place in places {
-                out[place] = on;
+            out.fill(off);
+            for i in 0..indices.shape().num_elements() {
+                let index = index_at(&indices, i);
+                if (0..self.depth).contains(&index) {
+                    out[(i / inner * depth + index as usize) * inner + i % inner] = on;
+                }
             }
             Ok(())
         })

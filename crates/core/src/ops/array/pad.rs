@@ -146,8 +146,10 @@ impl Op for Pad {
                 gather_by_index(x.data::<T>(), x.shape(), &self.mirrored(x.shape()), out);
                 return Ok(());
             }
-            let value = self.constant_values.as_ref();
-            out.fill(value.map_or(T::ZERO, |value| value.array().data::<T>()[0]));
+            out.fill(match &self.constant_values {
+                Some(value) => value.array()?.data::<T>()[0],
+                None => T::ZERO,
+            });
             let strides = row_major_strides(&dims);
             let before = self.paddings.iter().map(|&[before, _]| before as isize);
             let start: isize = before.zip(&strides).map(|(before, stride)| before * stride).sum();

@@ -1,5 +1,6 @@
 //! Evenly spaced numbers.
 
+use crate::graph::trace;
 use crate::ops::array::cast;
 use crate::ops::prelude::*;
 
@@ -30,6 +31,11 @@ pub fn range(
     delta: impl Into<Tensor>,
 ) -> Result<Tensor> {
     let arguments = [("start", start.into()), ("limit", limit.into()), ("delta", delta.into())];
+    // The shape follows from the values, so they must be there, also while a function is traced.
+    trace::suspended(|| values(arguments))
+}
+
+fn values(arguments: [(&str, Tensor); 3]) -> Result<Tensor> {
     let mut rank = 0;
     for (name, value) in &arguments {
         if value.shape().num_elements() != 1 || value.shape().rank() > 1 {
@@ -50,8 +56,8 @@ pub fn range(
         return cast(Tensor::from_slice(&values, [size])?, dtype);
     }
     dispatch!(float, dtype, T => {
-        let value = |x: &Tensor| x.array().data::<T>()[0];
-        let (first, limit, delta) = (value(&start), value(&limit), value(&delta));
+        let value = |x: &Tensor| Ok(x.array()?.data::<T>()[0]);
+        let (first, limit, delta) = (value(&start)?, value(&limit)?, value(&delta)?);
         let size = float_size(first, limit, delta)?;
         let at = |i: usize| first.add(delta.mul(Number::from_f64(i as f64)));
         Tensor::from_slice(&collect(size, at)?, [size])

@@ -8,7 +8,7 @@ const PRECISION: usize = 8;
 
 /// The values at these places, exactly, of a tensor of floats.
 pub(super) fn values(tensor: &Tensor, places: &[usize]) -> Option<Vec<f64>> {
-    let array = tensor.array();
+    let array = tensor.array().ok()?;
     let values = match tensor.dtype() {
         DType::Float16 => places.iter().map(|&i| array.data::<half::f16>()[i].to_f64()).collect(),
         DType::BFloat16 => places.iter().map(|&i| array.data::<half::bf16>()[i].to_f64()).collect(),

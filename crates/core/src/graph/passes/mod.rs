@@ -1,0 +1,114 @@
+//! What rewrites a graph between tracing and planning: one file for each pass.
+//!
+//! A pass looks for a pattern and puts something better in its place. Each can be switched off;
+//! the results agree within rounding with and without it.
+
+mod common_subexpressions;
+mod constants;
+mod dead_code;
+
+use std::fmt;
+
+use super::Graph;
+use crate::error::{Error, Result};
+
+/// A pass: its name, what it does in a few words, and the rewriting, which says what it changed.
+struct Pass {
+    name: &'static str,
+    run: fn(&mut Graph) -> Result<Vec<String>>,
+}
+
+/// All passes, in the order in which they run.
+const ALL: &[Pass] = &[
+    Pass { name: "constants", run: constants::run },
+    Pass { name: "common_subexpressions", run: common_subexpressions::run },
+    Pass { name: "dead_code", run: dead_code::run },
+];
+
+/// The passes that rewrite a [`function`](crate::function()); all of them unless told otherwise.
+///
+/// ```
+/// use tapeflow_core::{Passes, Tensor, function, math};
+///
+/// let plain = function(|x: Tensor| math::exp(x)).with_passes(Passes::none());
+/// assert_eq!(plain.call(Tensor::from(0.0f32))?.to_scalar::<f32>()?, 1.0);
+/// assert!(Passes::all().without("constants").is_ok());
+/// assert!(Passes::all().without("magic").unwrap_err().is_invalid_argument());
+/// # Ok::<(), tapeflow_core::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passes(Vec<&'static str>);
+
+impl Default for Passes {
+    fn default() -> Passes {
+        Passes::all()
+    }
+}
+
+impl Passes {
+    /// All passes.
+    pub fn all() -> Passes {
+        Passes(ALL.iter().map(|pass| pass.name).collect())
+    }
+
+    /// No pass: the graph runs as it was traced.
+    pub fn none() -> Passes {
+        Passes(Vec::new())
+    }
+
+    /// The names of all passes, in the order in which they run.
+    pub fn names() -> Vec<&'static str> {
+        Passes::all().0
+    }
+
+    /// These passes without one of them.
+    ///
+    /// # Errors
+    /// There is no pass of that name.
+    pub fn without(mut self, name: &str) -> Result<Passes> {
+        known(name)?;
+        self.0.retain(|other| *other != name);
+        Ok(self)
+    }
+
+    /// These passes and another one.
+    ///
+    /// # Errors
+    /// There is no pass of that name.
+    pub fn with(mut self, name: &str) -> Result<Passes> {
+        self.0.push(known(name)?);
+        Ok(self)
+    }
+
+    pub(super) fn run(&self, graph: &mut Graph) -> Result<Vec<Note>> {
+        let mut notes = Vec::new();
+        for pass in ALL.iter().filter(|pass| self.0.contains(&pass.name)) {
+            let changes = (pass.run)(graph)?;
+            notes.extend(changes.into_iter().map(|change| Note { pass: pass.name, change }));
+        }
+        Ok(notes)
+    }
+}
+
+fn known(name: &str) -> Result<&'static str> {
+    let found = ALL.iter().find(|pass| pass.name == name);
+    found.map(|pass| pass.name).ok_or_else(|| {
+        Error::invalid_argument(format!(
+            "Passes: there is no pass {name:?}, only {}",
+            Passes::names().join(", ")
+        ))
+    })
+}
+
+/// What a pass changed.
+#[derive(Debug, Clone)]
+pub(super) struct Note {
+    pass: &'static str,
+    change: String,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.pass, self.change)
+    }
+}
