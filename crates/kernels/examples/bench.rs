@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 use tapeflow_kernels::conv::{
     Conv2dGeometry, conv2d, conv2d_backprop_filter, conv2d_backprop_input,
 };
-use tapeflow_kernels::gemm::{Matrix, Update, gemm};
+use tapeflow_kernels::gemm::panels::{
+    gemm_panels, gemm_panels_transposed, pack_panels, panels_len, panels_update, unpack_panels,
+};
+use tapeflow_kernels::gemm::{Epilogue, Matrix, Update, gemm};
 use tapeflow_kernels::parallel::threads;
 use tapeflow_kernels::pool::{Pool2dGeometry, avg_pool, avg_pool_grad, max_pool, max_pool_grad};
 use tapeflow_kernels::simd::Level;
@@ -65,6 +68,10 @@ fn bench_gemm(
         Matrix::row_major(&b, n)
     };
     let work = || gemm(m, n, k, a, b, update, &mut c).expect("memory for packing");
+    report_product(name, (m, n, k), work);
+}
+
+fn report_product(name: &str, (m, n, k): (usize, usize, usize), work: impl FnMut()) {
     let Some((median, minimum)) = measure(name, work) else { return };
     let gflops = |time: Duration| 2e-9 * (m * n * k) as f64 / time.as_secs_f64();
     println!(
@@ -74,6 +81,27 @@ fn bench_gemm(
         milliseconds(minimum),
         gflops(minimum),
     );
+}
+
+/// The three products of a weight (`k` x `n`) that is kept in panels.
+fn bench_panels(name: &str, m: usize, n: usize, k: usize) {
+    let (w, x, dy) = (values(k * n), values(m * k), values(m * n));
+    let mut panels = values(panels_len(k, n));
+    let ok = "memory for packing";
+    report(&format!("{name} pack_panels"), || pack_panels(&w, k, n, &mut panels));
+    let mut w = w;
+    report(&format!("{name} unpack_panels"), || unpack_panels(&panels, k, n, &mut w));
+    let (x, dy) = (Matrix::row_major(&x, k), Matrix::row_major(&dy, n));
+    let (mut y, mut dx) = (vec![0.0; m * n], vec![0.0; m * k]);
+    report_product(&format!("{name} panels: x w"), (m, n, k), || {
+        gemm_panels(m, n, k, x, &panels, Epilogue::NONE, &mut y).expect(ok);
+    });
+    report_product(&format!("{name} panels: dy w^T"), (m, k, n), || {
+        gemm_panels_transposed(m, n, k, dy, &panels, &mut dx).expect(ok);
+    });
+    report_product(&format!("{name} panels: update"), (k, n, m), || {
+        panels_update(m, n, k, x.transposed(), dy, -1e-3, &mut panels).expect(ok);
+    });
 }
 
 fn report(name: &str, work: impl FnMut()) {
@@ -147,10 +175,14 @@ fn main() {
     bench_gemm("fc1: x^T dy", (6272, 1024, 128), [true, false], assign);
     bench_gemm("fc1: w -= lr x^T dy", (6272, 1024, 128), [true, false], Update::AddScaled(-1e-3));
     bench_gemm("fc1: dy w^T", (128, 6272, 1024), [false, true], assign);
+    bench_panels("fc1", 128, 1024, 6272);
+    bench_panels("dense", 128, 256, 3136);
     bench_gemm("fc2: x w", (128, 10, 1024), [false, false], assign);
     bench_gemm("fc2: x^T dy", (1024, 10, 128), [true, false], assign);
     bench_gemm("fc2: dy w^T", (128, 1024, 10), [false, true], assign);
-    bench_gemm("square", (1024, 1024, 1024), [false, false], assign);
+    for size in [256, 1024, 2048] {
+        bench_gemm("square", (size, size, size), [false, false], assign);
+    }
     bench_conv("conv 28x28x1 -> 32", 28, 1, 32);
     bench_conv("conv 14x14x32 -> 64", 14, 32, 64);
     bench_pool();

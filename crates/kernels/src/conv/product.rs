@@ -4,7 +4,7 @@ use crate::buffer::{AllocError, Buffer};
 use crate::element::Number;
 use crate::gemm::Matrix;
 use crate::gemm::pack::{pack_b, panel_width};
-use crate::gemm::tile::{COL_GRANULE, Kernel, Tile, even_part};
+use crate::gemm::tile::{Ahead, COL_GRANULE, Finish, Kernel, Tile, even_part};
 use crate::parallel::SharedMut;
 use crate::simd::Level;
 
@@ -119,6 +119,8 @@ pub(super) unsafe fn product<T: Number>(
                     c: c.as_mut_ptr().wrapping_add(c_start + col),
                     c_rows,
                     add_scaled: (add || block > 0).then_some(T::ONE),
+                    finish: Finish::NOTHING,
+                    ahead: Ahead::NOTHING,
                 };
                 // SAFETY: `check` and the assertion on C's end cover every offset; that C is not
                 // accessed elsewhere is promised by the caller.

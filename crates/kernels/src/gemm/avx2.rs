@@ -54,10 +54,12 @@ unsafe fn block<const ROWS: usize, const PACKED: bool>(tile: &Tile<'_, f32>) {
         *start = tile.a.wrapping_add(offset);
     }
     let step = if PACKED { ROWS } else { tile.step };
+    let mut ahead = tile.ahead;
     let mut b = tile.b;
     for &segment in tile.segments {
         let mut offset = segment;
         for _ in 0..tile.segment_len {
+            ahead.step();
             // SAFETY: the tile's rows of B are readable to the granule, two vectors.
             let b_row = unsafe { [_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(LANES))] };
             for i in 0..ROWS {

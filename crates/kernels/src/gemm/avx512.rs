@@ -70,10 +70,12 @@ unsafe fn block<const ROWS: usize, const VECTORS: usize, const PACKED: bool>(til
         _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add(64));
     }
     let step = if PACKED { ROWS } else { tile.step };
+    let mut ahead = tile.ahead;
     let mut b = tile.b;
     for &segment in tile.segments {
         let mut offset = segment;
         for _ in 0..tile.segment_len {
+            ahead.step();
             let mut b_row = [_mm512_setzero_ps(); VECTORS];
             for (j, vector) in b_row.iter_mut().enumerate() {
                 // SAFETY: the tile's rows of B are readable to the granule, one vector.

@@ -14,8 +14,6 @@ use crate::simd::{Level, vectorize};
 /// line of `f32`, so that each line of the source is read once.
 const RUN: usize = 16;
 
-const CACHE_LINE_BYTES: usize = 64;
-
 /// The number of elements a row of a B panel of `cols` columns takes.
 pub(crate) fn panel_width(cols: usize) -> usize {
     cols.next_multiple_of(COL_GRANULE)
@@ -50,39 +48,6 @@ pub(crate) fn pack_b<T: Number>(
     interleave(level, source, (depth, b.row_stride), (cols, b.col_stride), packed, width);
 }
 
-/// Asks for part `index` of `parts` of a block of B, `depth` rows from `k` and `cols` columns from
-/// `col`, so that it is in the second-level cache when it is packed.
-pub(super) fn prefetch_b<T: Number>(
-    b: &Matrix<'_, T>,
-    (k, depth): (usize, usize),
-    (col, cols): (usize, usize),
-    (index, parts): (usize, usize),
-) {
-    let source = b.window(k, col);
-    let (lines, stride, len) = match (b.row_stride, b.col_stride) {
-        (stride, 1) => (depth, stride, cols),
-        (1, stride) => (cols, stride, depth),
-        _ => return,
-    };
-    for line in lines * index / parts..lines * (index + 1) / parts {
-        for place in (0..len).step_by(CACHE_LINE_BYTES / size_of::<T>()) {
-            prefetch(&source[line * stride + place]);
-        }
-    }
-}
-
-#[inline(always)]
-fn prefetch<T>(place: &T) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: a hint that reads nothing, and every x86-64 has it.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(place).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = place;
-}
-
 /// Writes `packed[i * width + j] = source[i * along + j * across]` for i < depth, j < lines.
 fn interleave<T: Number>(
     level: Level,
@@ -102,9 +67,13 @@ fn interleave<T: Number>(
         && along == 1
         && lines >= transpose::BLOCK
     {
-        // Casts of f32 to itself.
-        let (source, packed) = (bytemuck::cast_slice(source), bytemuck::cast_slice_mut(packed));
-        transpose::transpose(token, source, across, (depth, lines), packed, width);
+        assert!((depth - 1) * width + lines <= packed.len());
+        // SAFETY: the last element written lies within the slice, as asserted; the casts are of
+        // f32 to itself.
+        unsafe {
+            let (source, packed) = (bytemuck::cast_slice(source), packed.as_mut_ptr().cast());
+            transpose::transpose(token, source, across, (depth, lines), packed, width);
+        }
         return;
     }
     for start in (0..depth).step_by(RUN) {
@@ -115,6 +84,34 @@ fn interleave<T: Number>(
             for i in 0..run {
                 block[i * width + j] = line[i * along];
             }
+        }
+    }
+}
+
+/// Copies the row-major `source` (`rows` x `cols`) so that element (i, j) comes to `j * stride + i`.
+///
+/// # Safety
+/// These places from `target` on must be writable, from this thread alone.
+pub(super) unsafe fn transpose_to(
+    level: Level,
+    source: &[f32],
+    (rows, cols): (usize, usize),
+    target: *mut f32,
+    stride: usize,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(token) = level.avx2()
+        && rows >= transpose::BLOCK
+    {
+        // SAFETY: as promised by the caller.
+        unsafe { transpose::transpose(token, source, cols, (cols, rows), target, stride) };
+        return;
+    }
+    let _ = level;
+    for (i, row) in source.chunks_exact(cols).take(rows).enumerate() {
+        for (j, &value) in row.iter().enumerate() {
+            // SAFETY: as promised by the caller.
+            unsafe { *target.add(j * stride + i) = value };
         }
     }
 }

@@ -10,18 +10,21 @@
 //! - B is read a vector at a time: row k is at `b + k * b_stride`, and as many elements as the
 //!   next multiple of [`COL_GRANULE`] from `cols` must be readable.
 //! - C's row i is at `c + c_rows[i]`.
+//!
+//! While it sums, a tile asks for memory that later tiles read ([`Ahead`]); when it is done it applies
+//! what follows the product ([`Finish`]).
 
 #[cfg(target_arch = "x86_64")]
 use std::any::TypeId;
 use std::marker::PhantomData;
 
-use super::portable;
+use super::{Activation, portable};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 use crate::element::Number;
-use crate::simd::Level;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2Fma, Avx512};
+use crate::simd::{Level, vectorize};
 
 /// Rows of B are read in multiples of this many elements.
 pub(crate) const COL_GRANULE: usize = 16;
@@ -43,6 +46,46 @@ pub(crate) struct Tile<'a, T> {
     pub c_rows: &'a [usize],
     /// None: C = A B. Some(alpha): C += alpha A B.
     pub add_scaled: Option<T>,
+    pub finish: Finish<T>,
+    pub ahead: Ahead<T>,
+}
+
+/// What is done to a tile of C after its sums are in: C = activation(C + bias).
+#[derive(Clone, Copy)]
+pub(crate) struct Finish<T> {
+    /// The bias of the tile's first column; as many must be readable as the tile has columns.
+    pub bias: Option<*const T>,
+    pub activation: Option<Activation>,
+}
+
+impl<T> Finish<T> {
+    pub(crate) const NOTHING: Self = Self { bias: None, activation: None };
+}
+
+/// Cache lines to ask for, one with each step of k: `lines` of them, `stride` elements apart. They are
+/// meant for the second-level cache. Any address will do: it is a hint that reads nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead<T> {
+    pub start: *const T,
+    pub stride: usize,
+    pub lines: usize,
+}
+
+impl<T> Ahead<T> {
+    pub(crate) const NOTHING: Self = Self { start: std::ptr::null(), stride: 0, lines: 0 };
+
+    /// Asks for the next line, if any is left.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) fn step(&mut self) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        if self.lines > 0 {
+            self.lines -= 1;
+            // SAFETY: a hint that reads nothing, and every x86-64 has it.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(self.start.cast()) };
+            self.start = self.start.wrapping_add(self.stride);
+        }
+    }
 }
 
 /// The code that computes tiles of one element type at one level.
@@ -105,16 +148,50 @@ impl<T: Number> Kernel<T> {
     pub(crate) unsafe fn run(self, tile: &Tile<'_, T>) {
         debug_assert!(1 <= tile.rows && tile.rows <= self.max_rows());
         debug_assert!(1 <= tile.cols && tile.cols <= self.max_cols());
-        match self.code {
+        let level = match self.code {
             // SAFETY: as promised by the caller.
-            Code::Portable(level) => unsafe { portable::run(level, tile) },
+            Code::Portable(level) => unsafe {
+                portable::run(level, tile);
+                level
+            },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: this variant is made for f32 only, so the cast changes no type; the rest as
             // promised by the caller.
-            Code::Avx2(token) => unsafe { avx2::run(token, &*std::ptr::from_ref(tile).cast()) },
+            Code::Avx2(token) => unsafe {
+                avx2::run(token, &*std::ptr::from_ref(tile).cast());
+                Level::Avx2(token)
+            },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Code::Avx512(token) => unsafe { avx512::run(token, &*std::ptr::from_ref(tile).cast()) },
+            Code::Avx512(token) => unsafe {
+                avx512::run(token, &*std::ptr::from_ref(tile).cast());
+                Level::Avx512(token)
+            },
+        };
+        if tile.finish.bias.is_some() || tile.finish.activation.is_some() {
+            // SAFETY: as promised by the caller.
+            vectorize!(level, || unsafe { finish(tile) });
+        }
+    }
+}
+
+/// Applies what follows the product, while the tile is in the first-level cache: code of its own,
+/// so that the sums need not be held in registers for it.
+///
+/// # Safety
+/// As for [`Kernel::run`].
+#[inline(always)]
+unsafe fn finish<T: Number>(tile: &Tile<'_, T>) {
+    for &c_row in &tile.c_rows[..tile.rows] {
+        // SAFETY: the tile's part of C is writable, from this thread alone.
+        let c = unsafe { std::slice::from_raw_parts_mut(tile.c.add(c_row), tile.cols) };
+        if let Some(bias) = tile.finish.bias {
+            // SAFETY: as many biases are readable as the tile has columns.
+            let bias = unsafe { std::slice::from_raw_parts(bias, tile.cols) };
+            c.iter_mut().zip(bias).for_each(|(c, &bias)| *c = c.add(bias));
+        }
+        if let Some(activation) = tile.finish.activation {
+            c.iter_mut().for_each(|c| *c = activation.apply(*c));
         }
     }
 }

@@ -14,19 +14,21 @@ const RUN: usize = 2 * BLOCK;
 
 /// Writes `columns[i * width + j] = rows[j * row_stride + i]` for i < `depth`, j < `lines`.
 ///
+/// # Safety
+/// These elements of `columns` must be writable, from this thread alone.
+///
 /// # Panics
-/// If there are fewer than [`BLOCK`] lines, or a slice is too short.
-pub(super) fn transpose(
+/// If there are fewer than [`BLOCK`] lines, or `rows` is too short.
+pub(super) unsafe fn transpose(
     _: Avx2Fma,
     rows: &[f32],
     row_stride: usize,
     (depth, lines): (usize, usize),
-    columns: &mut [f32],
+    columns: *mut f32,
     width: usize,
 ) {
     assert!(lines >= BLOCK && lines <= width && depth > 0);
     assert!((lines - 1) * row_stride + depth <= rows.len());
-    assert!((depth - 1) * width + lines <= columns.len());
     let whole = depth / BLOCK * BLOCK;
     for start in (0..whole).step_by(RUN) {
         for j in (0..lines).step_by(BLOCK) {
@@ -34,10 +36,11 @@ pub(super) fn transpose(
             let j = j.min(lines - BLOCK);
             for i in (start..whole.min(start + RUN)).step_by(BLOCK) {
                 // SAFETY: the token is the proof of AVX2; the block ends at `i + BLOCK <= depth`
-                // and `j + BLOCK <= lines`, which lie within the slices as asserted.
+                // and `j + BLOCK <= lines`, which lies within the slice as asserted and within what
+                // the caller lets us write.
                 unsafe {
                     let source = rows.as_ptr().add(j * row_stride + i);
-                    let target = columns.as_mut_ptr().add(i * width + j);
+                    let target = columns.add(i * width + j);
                     transpose_block(source, row_stride, target, width);
                 }
             }
@@ -45,7 +48,8 @@ pub(super) fn transpose(
     }
     for i in whole..depth {
         for j in 0..lines {
-            columns[i * width + j] = rows[j * row_stride + i];
+            // SAFETY: one of the elements that the caller lets us write.
+            unsafe { *columns.add(i * width + j) = rows[j * row_stride + i] };
         }
     }
 }
@@ -97,7 +101,11 @@ mod tests {
             let (row_stride, width) = (depth + 3, lines + 2);
             let rows: Vec<_> = (0..lines * row_stride).map(|value| value as f32).collect();
             let mut columns = vec![-1.0; depth * width];
-            transpose(token, &rows, row_stride, (depth, lines), &mut columns, width);
+            // SAFETY: there are `depth` rows of `width` columns.
+            unsafe {
+                let columns = columns.as_mut_ptr();
+                transpose(token, &rows, row_stride, (depth, lines), columns, width);
+            }
             for (place, &value) in columns.iter().enumerate() {
                 let (i, j) = (place / width, place % width);
                 let expected = if j < lines { (j * row_stride + i) as f32 } else { -1.0 };

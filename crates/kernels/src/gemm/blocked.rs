@@ -1,0 +1,307 @@
+//! The loops of a product with a row-major C; see [`gemm`](super) for the plan.
+
+use super::panels::{PANEL_COLS, panel_rows, place};
+use super::tile::{Ahead, Finish, Kernel, Tile, even_part};
+use super::{Epilogue, Matrix, pack};
+use crate::buffer::{AllocError, Buffer};
+use crate::element::Number;
+use crate::parallel::{SharedMut, for_each_chunk_mut, try_for_each_index};
+use crate::simd::Level;
+
+/// The most values of k in a block: a tile of A (14 rows of `f32`) then fits the first-level cache.
+pub(super) const MAX_DEPTH: usize = 512;
+/// The most bytes of B that a piece goes over again and again: half of the second-level cache.
+const MAX_B_BYTES: usize = 512 << 10;
+/// The most bytes of A that are packed at a time; more rows are taken in passes.
+pub(super) const MAX_PACKED_A_BYTES: usize = 16 << 20;
+/// The most tiles of A in a piece.
+const MAX_PIECE_TILES: usize = 32;
+/// The number of pieces aimed at, so that threads of unequal speed share the work well.
+const PIECES: usize = 8;
+/// The multiply-adds that make a piece worth handing to another thread.
+const MIN_PIECE_WORK: usize = 1 << 21;
+/// No tile has more rows.
+pub(super) const MAX_TILE_ROWS: usize = 16;
+
+const CACHE_LINE_BYTES: usize = 64;
+
+/// The extents of a product.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+}
+
+/// B.
+#[derive(Clone, Copy)]
+pub(super) enum Columns<'a, T> {
+    /// To be packed, block by block.
+    Strided(Matrix<'a, T>),
+    /// Read in place, in the layout of [`panels`](super::panels).
+    Panels(&'a [T]),
+}
+
+/// How a product is cut; it depends on the shape alone.
+struct Cut {
+    /// Values of k in a block.
+    depth: usize,
+    /// Rows of a tile.
+    tile_rows: usize,
+    /// Columns of a panel of B.
+    panel_cols: usize,
+    /// Rows and columns of a piece, whole tiles and panels.
+    piece_rows: usize,
+    piece_cols: usize,
+}
+
+impl Cut {
+    fn new<T: Number>(kernel: Kernel<T>, Shape { m, n, k }: Shape) -> Self {
+        let depth = even_part(k, MAX_DEPTH);
+        let tile_rows = even_part(m, kernel.max_rows());
+        let panel_cols = kernel.max_cols();
+        let (tiles, panels) = (m.div_ceil(tile_rows), n.div_ceil(panel_cols));
+        let work = m.saturating_mul(panels * panel_cols).saturating_mul(k);
+        let pieces = (work / MIN_PIECE_WORK).clamp(1, PIECES);
+
+        let row_pieces = tiles.div_ceil(MAX_PIECE_TILES);
+        let col_pieces = pieces.div_ceil(row_pieces).min(panels);
+        let row_pieces = row_pieces.max(pieces / col_pieces).min(tiles);
+        let max_panels = MAX_B_BYTES / (depth * panel_cols * size_of::<T>());
+        let piece_panels = even_part(panels.div_ceil(col_pieces), max_panels.max(1));
+        Self {
+            depth,
+            tile_rows,
+            panel_cols,
+            piece_rows: tiles.div_ceil(row_pieces) * tile_rows,
+            piece_cols: piece_panels * panel_cols,
+        }
+    }
+}
+
+/// `C = A B`, or `C += alpha A B` with `add_scaled`, then the epilogue. No extent is zero.
+pub(super) fn product<T: Number>(
+    level: Level,
+    shape: Shape,
+    a: Matrix<'_, T>,
+    b: Columns<'_, T>,
+    add_scaled: Option<T>,
+    epilogue: Epilogue<'_, T>,
+    c: &mut [T],
+) -> Result<(), AllocError> {
+    let row_bytes = shape.k.saturating_mul(size_of::<T>());
+    let max_rows = (MAX_PACKED_A_BYTES / row_bytes).max(MAX_TILE_ROWS * MAX_PIECE_TILES);
+    let pass_rows = even_part(shape.m, max_rows);
+    let mut packed_a = Buffer::uninit_reused(pass_rows.saturating_mul(row_bytes))?;
+    for (index, c) in c.chunks_mut(pass_rows * shape.n).enumerate() {
+        let a = a.with_data(a.window(index * pass_rows, 0));
+        let shape = Shape { m: c.len() / shape.n, ..shape };
+        let kernel = Kernel::<T>::new(level);
+        let cut = Cut::new(kernel, shape);
+        let packed = packed_a.as_mut_slice();
+        pack_all_a(level, (shape.m, shape.k), (cut.tile_rows, cut.depth), a, packed);
+        let pass = Pass {
+            level,
+            kernel,
+            shape,
+            cut,
+            packed_a: packed_a.as_slice(),
+            b,
+            add_scaled,
+            epilogue,
+            c: SharedMut::new(c),
+        };
+        pass.run()?;
+    }
+    Ok(())
+}
+
+/// Packs all of A (`m` x `k`): for each block of k, its tiles one after the other. The tile at `row` of
+/// the block at `start` is at `start * m + row * depth`.
+pub(super) fn pack_all_a<T: Number>(
+    level: Level,
+    (m, k): (usize, usize),
+    (tile_rows, max_depth): (usize, usize),
+    a: Matrix<'_, T>,
+    packed: &mut [T],
+) {
+    let rows_at_once = even_part(m.div_ceil(tile_rows), MAX_PIECE_TILES) * tile_rows;
+    for (block, packed) in packed[..m * k].chunks_mut(m * max_depth).enumerate() {
+        let depth = packed.len() / m;
+        for_each_chunk_mut(packed, rows_at_once * depth, |index, chunk| {
+            for (tile, packed) in chunk.chunks_mut(tile_rows * depth).enumerate() {
+                let row = index * rows_at_once + tile * tile_rows;
+                let rows = packed.len() / depth;
+                pack::pack_a(level, &a, (row, rows), (block * max_depth, depth), packed);
+            }
+        });
+    }
+}
+
+/// The product of as many rows of A as are packed at a time.
+struct Pass<'a, T> {
+    level: Level,
+    kernel: Kernel<T>,
+    shape: Shape,
+    cut: Cut,
+    packed_a: &'a [T],
+    b: Columns<'a, T>,
+    add_scaled: Option<T>,
+    epilogue: Epilogue<'a, T>,
+    c: SharedMut<'a, T>,
+}
+
+/// A part of C: rows and columns, from and to before.
+struct Piece {
+    rows: (usize, usize),
+    cols: (usize, usize),
+}
+
+/// A block of k: from, and how many.
+#[derive(Clone, Copy)]
+struct Block {
+    k: usize,
+    depth: usize,
+}
+
+impl<T: Number> Pass<'_, T> {
+    fn run(&self) -> Result<(), AllocError> {
+        let (Shape { m, n, k }, cut) = (self.shape, &self.cut);
+        let col_pieces = n.div_ceil(cut.piece_cols);
+        try_for_each_index(m.div_ceil(cut.piece_rows) * col_pieces, |index| {
+            let first_row = index / col_pieces * cut.piece_rows;
+            let first_col = index % col_pieces * cut.piece_cols;
+            let piece = Piece {
+                rows: (first_row, m.min(first_row + cut.piece_rows)),
+                cols: (first_col, n.min(first_col + cut.piece_cols)),
+            };
+            let packed_len = match self.b {
+                Columns::Strided(_) => cut.depth * cut.piece_cols,
+                Columns::Panels(_) => 0,
+            };
+            let mut packed_b = Buffer::uninit_reused(packed_len * size_of::<T>())?;
+            for start in (0..k).step_by(cut.depth) {
+                let block = Block { k: start, depth: cut.depth.min(k - start) };
+                self.run_block(&piece, block, packed_b.as_mut_slice());
+            }
+            Ok(())
+        })
+    }
+
+    /// All tiles of a piece for one block of k.
+    fn run_block(&self, piece: &Piece, block: Block, packed_b: &mut [T]) {
+        let (Shape { m, n, k }, cut) = (self.shape, &self.cut);
+        let (end_row, (first_col, end_col)) = (piece.rows.1, piece.cols);
+        if let Columns::Strided(b) = &self.b {
+            self.pack_block(b, piece, block, packed_b);
+        }
+        let is_last = block.k + block.depth == k;
+        let mut c_rows = [0; MAX_TILE_ROWS];
+        (0..).zip(&mut c_rows).for_each(|(i, c_row)| *c_row = i * n);
+
+        let mut index = 0;
+        for row in (piece.rows.0..end_row).step_by(cut.tile_rows) {
+            for col in (first_col..end_col).step_by(cut.panel_cols) {
+                let rows = cut.tile_rows.min(m - row);
+                let cols = cut.panel_cols.min(end_col - col);
+                let (b, b_stride) = match self.b {
+                    Columns::Strided(_) => {
+                        let panel = &packed_b[(col - first_col) * block.depth..];
+                        (panel.as_ptr(), pack::panel_width(cols))
+                    }
+                    Columns::Panels(panels) => {
+                        (panels[place(k, block.k, col)..].as_ptr(), PANEL_COLS)
+                    }
+                };
+                let finish = Finish {
+                    bias: self.epilogue.bias.map(|bias| bias[col..].as_ptr()),
+                    activation: self.epilogue.activation,
+                };
+                let add = if block.k == 0 { None } else { Some(T::ONE) };
+                let tile = Tile {
+                    rows,
+                    cols,
+                    a: self.packed_a[block.k * m + row * block.depth..].as_ptr(),
+                    a_rows: None,
+                    segments: &[0],
+                    segment_len: block.depth,
+                    step: rows,
+                    b,
+                    b_stride,
+                    c: self.c.as_mut_ptr().wrapping_add(row * n + col),
+                    c_rows: &c_rows,
+                    add_scaled: self.add_scaled.or(add),
+                    finish: if is_last { finish } else { Finish::NOTHING },
+                    ahead: self.ahead(piece, block, index),
+                };
+                // SAFETY: the tile's block of A is packed in full, its panel of B is packed or lies
+                // within the panels, the bias has all columns, and its part of C lies within C and
+                // belongs to this piece alone.
+                unsafe { self.kernel.run(&tile) };
+                index += 1;
+            }
+        }
+    }
+
+    /// Packs the piece's columns of a block of B, a cache line of k at a time, so that each line and
+    /// each page of B is read once.
+    fn pack_block(&self, b: &Matrix<'_, T>, piece: &Piece, block: Block, packed: &mut [T]) {
+        let run = CACHE_LINE_BYTES / size_of::<T>();
+        let (first_col, end_col) = piece.cols;
+        for start in (0..block.depth).step_by(run) {
+            let depth = run.min(block.depth - start);
+            for col in (first_col..end_col).step_by(self.cut.panel_cols) {
+                let cols = self.cut.panel_cols.min(end_col - col);
+                let place = (col - first_col) * block.depth + start * pack::panel_width(cols);
+                let rows = (block.k + start, depth);
+                pack::pack_b(self.level, b, rows, (col, cols), &mut packed[place..]);
+            }
+        }
+    }
+
+    /// What tile `index` of a piece asks for: its share of the next block of B.
+    ///
+    /// The block is seen as lines of cache lines at equal distances, shared out over the tiles.
+    fn ahead(&self, piece: &Piece, block: Block, index: usize) -> Ahead<T> {
+        let (Shape { k, .. }, cut) = (self.shape, &self.cut);
+        let next = block.k + block.depth;
+        if next == k {
+            return Ahead::NOTHING;
+        }
+        let depth = cut.depth.min(k - next);
+        let (first_col, end_col) = piece.cols;
+        let cols = end_col - first_col;
+        let tiles =
+            (piece.rows.1 - piece.rows.0).div_ceil(cut.tile_rows) * cols.div_ceil(cut.panel_cols);
+        let line_len = CACHE_LINE_BYTES / size_of::<T>();
+        // Element (i, j) of the grid of cache lines is at `start + i * stride + j * across`.
+        let (start, (lines, across), (len, stride)) = match self.b {
+            Columns::Panels(panels) => {
+                let panel_len = panel_rows(k) * PANEL_COLS;
+                let start = &panels[place(k, next, first_col)..];
+                let lines = cols.div_ceil(PANEL_COLS);
+                (start, (lines, panel_len), (depth * PANEL_COLS / line_len, line_len))
+            }
+            Columns::Strided(b) if b.col_stride == 1 => {
+                let lines = (cols.div_ceil(line_len), line_len);
+                (b.window(next, first_col), lines, (depth, b.row_stride))
+            }
+            Columns::Strided(b) if b.row_stride == 1 => {
+                let lines = (depth.div_ceil(line_len), line_len);
+                (b.window(next, first_col), lines, (cols, b.col_stride))
+            }
+            Columns::Strided(_) => return Ahead::NOTHING,
+        };
+        let parts = (tiles / lines).max(1);
+        let (line, part) = (index % lines, index / lines);
+        if part >= parts {
+            return Ahead::NOTHING;
+        }
+        let from = len * part / parts;
+        Ahead {
+            start: start.as_ptr().wrapping_add(from * stride + line * across),
+            stride,
+            lines: len * (part + 1) / parts - from,
+        }
+    }
+}
