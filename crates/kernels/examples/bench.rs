@@ -4,6 +4,9 @@
 
 use std::time::{Duration, Instant};
 
+use tapeflow_kernels::conv::fused::{
+    Epilogue, conv2d_backprop_filter_pooled, conv2d_bias, conv2d_bias_max_pool, relu_max_pool_grad,
+};
 use tapeflow_kernels::conv::{
     Conv2dGeometry, conv2d, conv2d_backprop_filter, conv2d_backprop_input,
 };
@@ -107,13 +110,13 @@ fn bench_panels(name: &str, m: usize, n: usize, k: usize) {
 fn report(name: &str, work: impl FnMut()) {
     let Some((median, minimum)) = measure(name, work) else { return };
     let (median, minimum) = (milliseconds(median), milliseconds(minimum));
-    println!("{name:<28} median {median:>7.3} ms  min {minimum:>7.3} ms");
+    println!("{name:<45} median {median:>7.3} ms  min {minimum:>7.3} ms");
 }
 
 /// A SAME convolution with 3x3 filters.
-fn bench_conv(name: &str, size: usize, in_c: usize, out_c: usize) {
-    let g = Conv2dGeometry {
-        batch: BATCH,
+fn conv_geometry(batch: usize, size: usize, in_c: usize, out_c: usize) -> Conv2dGeometry {
+    Conv2dGeometry {
+        batch,
         in_h: size,
         in_w: size,
         in_c,
@@ -129,7 +132,29 @@ fn bench_conv(name: &str, size: usize, in_c: usize, out_c: usize) {
         pad_top: 1,
         pad_left: 1,
         groups: 1,
-    };
+    }
+}
+
+/// A 2x2 pooling of what a convolution gives.
+fn pool_geometry(conv: &Conv2dGeometry) -> Pool2dGeometry {
+    Pool2dGeometry {
+        batch: conv.batch,
+        in_h: conv.out_h,
+        in_w: conv.out_w,
+        channels: conv.out_c,
+        k_h: 2,
+        k_w: 2,
+        out_h: conv.out_h / 2,
+        out_w: conv.out_w / 2,
+        stride_h: 2,
+        stride_w: 2,
+        pad_top: 0,
+        pad_left: 0,
+    }
+}
+
+fn bench_conv(name: &str, batch: usize, size: usize, in_c: usize, out_c: usize) {
+    let g = conv_geometry(batch, size, in_c, out_c);
     let mut x = values(g.batch * g.in_image_len());
     let mut y = values(g.batch * g.out_image_len());
     let mut filters = values(g.filters_len());
@@ -143,22 +168,39 @@ fn bench_conv(name: &str, size: usize, in_c: usize, out_c: usize) {
     });
 }
 
+/// A convolution fused with bias, relu and pooling.
+fn bench_fused(name: &str, batch: usize, size: usize, in_c: usize, out_c: usize) {
+    let g = conv_geometry(batch, size, in_c, out_c);
+    let pool = pool_geometry(&g);
+    let x = values(g.batch * g.in_image_len());
+    let (mut filters, mut bias) = (values(g.filters_len()), values(g.out_c));
+    let mut conv = values(g.batch * g.out_image_len());
+    let mut y = values(g.batch * pool.out_image_len());
+    let mut places = vec![0; y.len()];
+    let level = Level::best();
+    let ok = "memory for scratch";
+    report(&format!("{name} +bias+relu"), || {
+        let epilogue = Epilogue { bias: &bias, relu: true };
+        conv2d_bias(level, &g, &x, &filters, epilogue, &mut conv).expect(ok);
+    });
+    report(&format!("{name} +bias+relu+pool"), || {
+        let epilogue = Epilogue { bias: &bias, relu: true };
+        conv2d_bias_max_pool(level, &g, &pool, &x, &filters, epilogue, &mut y, &mut places)
+            .expect(ok);
+    });
+    report(&format!("{name} pool+relu grad"), || {
+        relu_max_pool_grad(level, &pool, &y, &places, &mut conv, &mut bias).expect(ok);
+    });
+    report(&format!("{name} pooled filter grad"), || {
+        let gradients = (&mut filters, &mut bias);
+        conv2d_backprop_filter_pooled(level, &g, &pool, &x, &y, &places, gradients.0, gradients.1)
+            .expect(ok);
+    });
+}
+
 /// The lesson's 2x2 pooling.
 fn bench_pool() {
-    let g = Pool2dGeometry {
-        batch: BATCH,
-        in_h: 28,
-        in_w: 28,
-        channels: 32,
-        k_h: 2,
-        k_w: 2,
-        out_h: 14,
-        out_w: 14,
-        stride_h: 2,
-        stride_w: 2,
-        pad_top: 0,
-        pad_left: 0,
-    };
+    let g = pool_geometry(&conv_geometry(BATCH, 28, 1, 32));
     let mut x = values(g.batch * g.in_image_len());
     let mut dx = x.clone();
     let mut y = values(g.batch * g.out_image_len());
@@ -183,7 +225,12 @@ fn main() {
     for size in [256, 1024, 2048] {
         bench_gemm("square", (size, size, size), [false, false], assign);
     }
-    bench_conv("conv 28x28x1 -> 32", 28, 1, 32);
-    bench_conv("conv 14x14x32 -> 64", 14, 32, 64);
+    for (batch, suffix) in [(BATCH, ""), (1, ", one image")] {
+        for (size, in_c, out_c) in [(28, 1, 32), (28, 32, 32), (14, 32, 64), (14, 64, 64)] {
+            let name = format!("conv {size}x{size}x{in_c} -> {out_c}{suffix}");
+            bench_conv(&name, batch, size, in_c, out_c);
+            bench_fused(&name, batch, size, in_c, out_c);
+        }
+    }
     bench_pool();
 }

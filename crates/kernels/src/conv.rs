@@ -21,7 +21,10 @@
 
 mod filter_gradient;
 mod forward;
+pub mod fused;
 mod input_gradient;
+mod offsets;
+mod places;
 mod product;
 mod window;
 
@@ -187,7 +190,7 @@ pub fn conv2d_at<T: Number>(
             let (x, filters) = (Matrix::row_major(x, k), Matrix::row_major(filters, n));
             return gemm_at(level, m, n, k, x, filters, Update::Assign, y);
         }
-        match forward::Plan::new(geometry) {
+        match forward::Plan::new(geometry, forward::band_rows(geometry))? {
             Some(plan) => plan.run(level, x, filters, y),
             None => {
                 let image = Conv2dGeometry { batch: 1, ..*geometry };
@@ -322,8 +325,10 @@ pub fn conv2d_backprop_filter_at<T: Number>(
             let x = Matrix::row_major(x, k).transposed();
             return gemm_at(level, k, n, m, x, Matrix::row_major(dy, n), Update::Assign, dfilters);
         }
-        match filter_gradient::Plan::new(geometry) {
-            Some(plan) => plan.run(level, x, dy, dfilters),
+        match filter_gradient::Plan::new(geometry)? {
+            Some(plan) => {
+                plan.run(level, x, &filter_gradient::InMemory { geometry, dy }, dfilters, &mut [])
+            }
             None => {
                 naive::conv2d_backprop_filter(geometry, x, dy, dfilters);
                 Ok(())

@@ -14,7 +14,7 @@ use crate::parallel::{SharedMut, for_each_chunk_mut, for_each_index};
 use crate::simd::{Level, vectorize};
 
 /// Channels that are compared side by side: a vector of `f32`.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// Elements that are worth a piece of parallel work.
 const PIECE_LEN: usize = 1 << 14;
@@ -50,11 +50,11 @@ pub struct Pool2dGeometry {
 
 /// A window cut off at the edges of the image.
 #[derive(Clone, Copy)]
-struct Window {
-    first_row: usize,
-    end_row: usize,
-    first_col: usize,
-    end_col: usize,
+pub(crate) struct Window {
+    pub first_row: usize,
+    pub end_row: usize,
+    pub first_col: usize,
+    pub end_col: usize,
 }
 
 impl Window {
@@ -74,13 +74,13 @@ impl Pool2dGeometry {
         self.out_h * self.out_w * self.channels
     }
 
-    fn check(&self, x: usize, y: usize) {
+    pub(crate) fn check(&self, x: usize, y: usize) {
         assert!(self.stride_h > 0 && self.stride_w > 0, "pool: no such geometry: {self:?}");
         assert_eq!(x, self.batch * self.in_image_len(), "pool: input of {self:?}");
         assert_eq!(y, self.batch * self.out_image_len(), "pool: output of {self:?}");
     }
 
-    fn window(&self, out_y: usize, out_x: usize) -> Window {
+    pub(crate) fn window(&self, out_y: usize, out_x: usize) -> Window {
         let cut = |out: usize, stride: usize, pad: usize, k: usize, len: usize| {
             let start = out.saturating_mul(stride);
             let end = start.saturating_add(k).saturating_sub(pad).min(len);
@@ -100,7 +100,7 @@ impl Pool2dGeometry {
     }
 
     /// Whether windows are 2x2, do not overlap and are all whole.
-    fn is_whole_2x2(&self) -> bool {
+    pub(crate) fn is_whole_2x2(&self) -> bool {
         (self.k_h, self.k_w, self.stride_h, self.stride_w) == (2, 2, 2, 2)
             && (self.pad_top, self.pad_left) == (0, 0)
             && 2 * self.out_h <= self.in_h
@@ -203,7 +203,7 @@ fn max_row_2x2<T: Number>(g: &Pool2dGeometry, x: &[T], out_y: usize, out: &mut [
 
 /// The larger of two, `best` where either is NaN.
 #[inline(always)]
-fn larger<T: Number>(best: T, value: T) -> T {
+pub(crate) fn larger<T: Number>(best: T, value: T) -> T {
     if value > best { value } else { best }
 }
 

@@ -1,12 +1,15 @@
 //! The gradient of a convolution with respect to its filters.
 
+use std::ops::Range;
+
 use super::Conv2dGeometry;
+use super::offsets::{Offsets, for_each_piece};
 use super::product::{Columns, Rows, product};
 use super::window::{ImageSize, Window};
 use crate::buffer::{AllocError, Buffer};
 use crate::element::Number;
 use crate::gemm::tile::{COL_GRANULE, even_part};
-use crate::parallel::{SharedMut, for_each_chunk_mut, try_for_each_index};
+use crate::parallel::{SharedMut, for_each_chunk_mut};
 use crate::simd::Level;
 
 /// The number of pieces aimed at.
@@ -18,6 +21,30 @@ const WHOLE_TILES: usize = 84;
 /// Elements that are worth adding up in a piece of work.
 const SUM_CHUNK: usize = 1 << 15;
 
+/// The gradient with respect to the output, handed out image by image.
+pub(super) trait OutputGradient<T>: Sync {
+    /// Output rows handed out at a time.
+    fn group_rows(&self) -> usize;
+
+    /// Elements of scratch that [`rows`](Self::rows) needs.
+    fn scratch_len(&self) -> usize;
+
+    /// Output rows of an image, each pixel [`pixel_stride`] elements from the one before. What was
+    /// in `scratch` is what the last call for the same piece left there.
+    fn rows<'a>(&'a self, image: usize, rows: Range<usize>, scratch: &'a mut [T]) -> &'a [T];
+
+    /// Channels whose gradient is summed over all pixels besides: all or none.
+    fn bias_len(&self) -> usize;
+
+    /// Adds the sum over the pixels of an image.
+    fn add_bias(&self, image: usize, sums: &mut [T]);
+}
+
+/// The distance of pixels that tiles read in place.
+pub(super) fn pixel_stride(g: &Conv2dGeometry) -> usize {
+    g.out_c.next_multiple_of(COL_GRANULE)
+}
+
 /// The offsets of a filter gradient. A piece of work is a part of the filter's rows (taps and input
 /// channels) for a block of images.
 pub(super) struct Plan {
@@ -28,129 +55,177 @@ pub(super) struct Plan {
     block_images: usize,
     /// Rows of the gradient that a piece computes.
     piece_rows: usize,
-    /// The offset of each tap and input channel.
-    taps: Vec<usize>,
+    /// The offset of each tap and input channel, in the window of the input and in the gradient.
+    taps_in: Offsets,
+    taps_out: Offsets,
     /// The offset of each output row, in the window of the input.
-    segments: Vec<usize>,
+    segments: Offsets,
 }
 
 impl Plan {
     /// None where the padded input would be mostly zeros, and for groups.
-    pub(super) fn new(geometry: &Conv2dGeometry) -> Option<Self> {
+    pub(super) fn new(geometry: &Conv2dGeometry) -> Result<Option<Self>, AllocError> {
         let g = *geometry;
-        if g.groups != 1 {
-            return None;
-        }
         let input = ImageSize { h: g.in_h, w: g.in_w, c: g.in_c };
-        let window = super::forward::window(&g, 0, g.out_h);
-        window.len(input)?;
+        let window = super::forward::window(&g, 0..g.out_h);
+        if g.groups != 1 || window.len(input).is_none() {
+            return Ok(None);
+        }
         let stride = window.row_stride(input);
 
         let filter_bytes = g.filters_len() * size_of::<f32>();
         let blocks = (MAX_PARTIAL_BYTES / filter_bytes).clamp(1, PIECES).min(g.batch);
         let rows = g.k_h * g.k_w * g.in_c;
         let piece_rows = rows.div_ceil(PIECES.div_ceil(blocks)).next_multiple_of(WHOLE_TILES);
-        let mut taps = Vec::with_capacity(rows);
-        for ky in 0..g.k_h {
-            for kx in 0..g.k_w {
-                let tap = ky * g.dilation_h * stride + kx * g.dilation_w * g.in_c;
-                taps.extend((0..g.in_c).map(|c| tap + c));
-            }
-        }
-        let segments = (0..g.out_h).map(|y| y * g.stride_h * stride).collect();
-        let block_images = even_part(g.batch, g.batch.div_ceil(blocks));
-        Some(Self { geometry: g, input, window, block_images, piece_rows, taps, segments })
+        let taps = (0..g.k_h).flat_map(|ky| (0..g.k_w).map(move |kx| (ky, kx)));
+        let taps_in = taps.flat_map(|(ky, kx)| {
+            let tap = ky * g.dilation_h * stride + kx * g.dilation_w * g.in_c;
+            (0..g.in_c).map(move |c| tap + c)
+        });
+        Ok(Some(Self {
+            geometry: g,
+            input,
+            window,
+            block_images: even_part(g.batch, g.batch.div_ceil(blocks)),
+            piece_rows,
+            taps_in: Offsets::collect(rows, taps_in)?,
+            taps_out: Offsets::collect(rows, (0..rows).map(|row| row * g.out_c))?,
+            segments: Offsets::collect(g.out_h, (0..g.out_h).map(|y| y * g.stride_h * stride))?,
+        }))
     }
 
+    /// The gradient into `dfilters`, and the sums of the output's gradient over all pixels into
+    /// `dbias`, if `dy` has them.
     pub(super) fn run<T: Number>(
         &self,
         level: Level,
         x: &[T],
-        dy: &[T],
+        dy: &impl OutputGradient<T>,
         dfilters: &mut [T],
+        dbias: &mut [T],
     ) -> Result<(), AllocError> {
+        assert_eq!(dbias.len(), dy.bias_len());
         let blocks = self.geometry.batch.div_ceil(self.block_images);
-        if blocks == 1 {
+        if blocks == 1 && dbias.is_empty() {
             return self.sum_blocks(level, x, dy, dfilters);
         }
-        let len = dfilters.len();
-        let mut partial = Buffer::uninit_reused((blocks * len).saturating_mul(size_of::<T>()))?;
+        let (len, block_len) = (dfilters.len(), dfilters.len() + dbias.len());
+        let mut partial =
+            Buffer::uninit_reused((blocks * block_len).saturating_mul(size_of::<T>()))?;
         let partial = partial.as_mut_slice::<T>();
         self.sum_blocks(level, x, dy, partial)?;
-        for_each_chunk_mut(dfilters, SUM_CHUNK, |index, sums| {
-            let start = index * SUM_CHUNK;
-            sums.copy_from_slice(&partial[start..][..sums.len()]);
-            for block in 1..blocks {
-                for (sum, &part) in sums.iter_mut().zip(&partial[block * len + start..]) {
-                    *sum = sum.add(part);
-                }
-            }
-        });
+        add_blocks(partial, block_len, 0, dfilters);
+        add_blocks(partial, block_len, len, dbias);
         Ok(())
     }
 
-    /// The gradient of each block of images, one after the other.
+    /// The gradient of each block of images, one after the other, each with its sums for the bias
+    /// behind it.
     fn sum_blocks<T: Number>(
         &self,
         level: Level,
         x: &[T],
-        dy: &[T],
+        dy: &impl OutputGradient<T>,
         partial: &mut [T],
     ) -> Result<(), AllocError> {
         let g = &self.geometry;
-        let scratch_len = |copied: bool, len: usize| if copied { len * size_of::<T>() } else { 0 };
-        let window_len = self.window.rows * self.window.cols * g.in_c;
-        let x_bytes = scratch_len(!self.window.is_inside(self.input), window_len);
-        let row_stride = g.out_c.next_multiple_of(COL_GRANULE);
-        let pixels = g.out_h * g.out_w;
-        let dy_bytes = scratch_len(row_stride != g.out_c, pixels.saturating_mul(row_stride));
+        let in_place = self.window.is_inside(self.input);
+        let copy_len = if in_place { 0 } else { self.window.rows * self.window.cols * g.in_c };
+        let (taps_in, taps_out) = (self.taps_in.as_slice(), self.taps_out.as_slice());
 
         let blocks = g.batch.div_ceil(self.block_images);
-        let parts = self.taps.len().div_ceil(self.piece_rows);
+        let parts = taps_in.len().div_ceil(self.piece_rows);
+        let (len, bias_len) = (g.filters_len(), dy.bias_len());
         let partial = SharedMut::new(partial);
-        try_for_each_index(blocks * parts, |piece| {
+        for_each_piece(blocks * parts, copy_len + dy.scratch_len(), |piece, scratch| {
             let (block, part) = (piece / parts, piece % parts);
             let first_row = part * self.piece_rows;
-            let taps = &self.taps[first_row..self.taps.len().min(first_row + self.piece_rows)];
-            let start = block * self.taps.len() * g.out_c;
-            let c_rows: Vec<_> = (first_row..).take(taps.len()).map(|row| row * g.out_c).collect();
-            let mut x_scratch = Buffer::uninit_reused(x_bytes)?;
-            let mut dy_scratch = Buffer::zeroed(dy_bytes)?;
+            let end_row = taps_in.len().min(first_row + self.piece_rows);
+            let start = block * (len + bias_len);
+            let (copy, scratch) = scratch.split_at_mut(copy_len);
             let first_image = block * self.block_images;
             for image in first_image..g.batch.min(first_image + self.block_images) {
+                if part == 0 && bias_len > 0 {
+                    let start = start + len;
+                    // SAFETY: the first part of a block alone writes its sums for the bias.
+                    let sums = unsafe { partial.range(start, start + bias_len) };
+                    if image == first_image {
+                        sums.fill(T::ZERO);
+                    }
+                    dy.add_bias(image, sums);
+                }
                 let image_x = &x[image * g.in_image_len()..][..g.in_image_len()];
-                let image_dy = &dy[image * g.out_image_len()..][..g.out_image_len()];
-                let data = if row_stride == g.out_c {
-                    image_dy
-                } else {
-                    widen_rows(image_dy, g.out_c, row_stride, dy_scratch.as_mut_slice())
-                };
-                let a = Rows {
-                    data: self.window.view(self.input, image_x, x_scratch.as_mut_slice()),
-                    rows: taps,
-                    segments: &self.segments,
-                    segment_len: g.out_w,
-                    step: g.stride_w * g.in_c,
-                };
-                let b = Columns::InPlace { data, row_stride };
-                let add = image > first_image;
-                // SAFETY: the part of this block's gradient belongs to this piece alone.
-                unsafe { product(level, a, b, g.out_c, &partial, start, &c_rows, add) };
+                let data = self.window.view(self.input, image_x, copy);
+                for first in (0..g.out_h).step_by(dy.group_rows()) {
+                    let group = first..g.out_h.min(first + dy.group_rows());
+                    let a = Rows {
+                        data,
+                        rows: &taps_in[first_row..end_row],
+                        segments: &self.segments.as_slice()[group.clone()],
+                        segment_len: g.out_w,
+                        step: g.stride_w * g.in_c,
+                    };
+                    let b = Columns::InPlace {
+                        data: dy.rows(image, group, scratch),
+                        row_stride: pixel_stride(g),
+                    };
+                    let c_rows = &taps_out[first_row..end_row];
+                    let add = image > first_image || first > 0;
+                    // SAFETY: the part of this block's gradient belongs to this piece alone.
+                    unsafe { product(level, a, b, g.out_c, &partial, start, c_rows, add) };
+                }
             }
-            Ok(())
         })
     }
 }
 
-/// Copies rows of `len` elements to a greater distance; what lies between is left as it is.
-fn widen_rows<'a, T: Number>(
-    rows: &[T],
-    len: usize,
-    row_stride: usize,
-    wide: &'a mut [T],
-) -> &'a [T] {
-    for (wide, row) in wide.chunks_exact_mut(row_stride).zip(rows.chunks_exact(len)) {
-        wide[..len].copy_from_slice(row);
+/// Adds up what the blocks of `block_len` elements have from `offset` on, in their order.
+fn add_blocks<T: Number>(blocks: &[T], block_len: usize, offset: usize, sums: &mut [T]) {
+    for_each_chunk_mut(sums, SUM_CHUNK, |index, sums| {
+        let start = offset + index * SUM_CHUNK;
+        sums.copy_from_slice(&blocks[start..][..sums.len()]);
+        for block in blocks.chunks_exact(block_len).skip(1) {
+            for (sum, &part) in sums.iter_mut().zip(&block[start..]) {
+                *sum = sum.add(part);
+            }
+        }
+    });
+}
+
+/// A gradient that is in memory.
+pub(super) struct InMemory<'a, T> {
+    pub geometry: &'a Conv2dGeometry,
+    pub dy: &'a [T],
+}
+
+impl<T: Number> OutputGradient<T> for InMemory<'_, T> {
+    fn group_rows(&self) -> usize {
+        self.geometry.out_h
     }
-    wide
+
+    fn scratch_len(&self) -> usize {
+        let (g, stride) = (self.geometry, pixel_stride(self.geometry));
+        if stride == g.out_c { 0 } else { (g.out_h * g.out_w).saturating_mul(stride) }
+    }
+
+    fn rows<'a>(&'a self, image: usize, rows: Range<usize>, scratch: &'a mut [T]) -> &'a [T] {
+        let g = self.geometry;
+        let start = (image * g.out_h + rows.start) * g.out_w * g.out_c;
+        let dy = &self.dy[start..][..rows.len() * g.out_w * g.out_c];
+        let stride = pixel_stride(g);
+        if stride == g.out_c {
+            return dy;
+        }
+        // What lies between the pixels is left as it is: it reaches no element of the gradient.
+        for (wide, pixel) in scratch.chunks_exact_mut(stride).zip(dy.chunks_exact(g.out_c)) {
+            wide[..g.out_c].copy_from_slice(pixel);
+        }
+        scratch
+    }
+
+    fn bias_len(&self) -> usize {
+        0
+    }
+
+    fn add_bias(&self, _image: usize, _sums: &mut [T]) {}
 }

@@ -1,12 +1,15 @@
 //! The forward convolution.
 
+use std::ops::Range;
+
 use super::Conv2dGeometry;
-use super::product::{Panels, Rows, product};
+use super::offsets::{Offsets, for_each_piece};
+use super::product::{Columns, Panels, Rows, product};
 use super::window::{ImageSize, Window};
-use crate::buffer::{AllocError, Buffer};
+use crate::buffer::AllocError;
 use crate::element::Number;
 use crate::gemm::Matrix;
-use crate::parallel::{SharedMut, try_for_each_index};
+use crate::parallel::SharedMut;
 use crate::simd::Level;
 
 /// The number of pieces aimed at where the batch has fewer images.
@@ -18,46 +21,65 @@ const MAX_PIECE_LEN: usize = 1 << 16;
 pub(super) struct Plan {
     geometry: Conv2dGeometry,
     input: ImageSize,
-    /// Output rows of a band.
-    band_rows: usize,
+    max_band_rows: usize,
     /// The start of each segment of taps that are read one after the other.
-    segments: Vec<usize>,
+    segments: Offsets,
     segment_len: usize,
     /// The offset of each output pixel of a band, in the window of its input and in the output.
-    pixels_in: Vec<usize>,
-    pixels_out: Vec<usize>,
+    pixels_in: Offsets,
+    pixels_out: Offsets,
+}
+
+/// Output rows of one image, with the input that they are computed from.
+pub(super) struct Band<'a, T> {
+    plan: &'a Plan,
+    level: Level,
+    columns: Columns<'a, T>,
+    input: &'a [T],
+    pub image: usize,
+    /// Which of the image's bands it is, and its output rows.
+    pub index: usize,
+    pub rows: Range<usize>,
 }
 
 impl Plan {
-    /// None where the padded input would be mostly zeros, and for groups.
-    pub(super) fn new(geometry: &Conv2dGeometry) -> Option<Self> {
+    /// A plan for bands of at most `max_band_rows` output rows. None where the padded input would be
+    /// mostly zeros, and for groups.
+    pub(super) fn new(
+        geometry: &Conv2dGeometry,
+        max_band_rows: usize,
+    ) -> Result<Option<Self>, AllocError> {
         let g = *geometry;
-        if g.groups != 1 {
-            return None;
-        }
         let input = ImageSize { h: g.in_h, w: g.in_w, c: g.in_c };
-        window(&g, 0, g.out_h).len(input)?;
-
-        let band_rows = g.out_h.div_ceil(PIECES.div_ceil(g.batch));
-        let row_len = g.stride_h * window(&g, 0, 1).cols * g.in_c;
-        let band_rows = band_rows.min(MAX_PIECE_LEN / row_len).max(1);
-        // The first band reaches beyond the image if any does, so all are copied or none.
-        let stride = window(&g, 0, g.out_h).row_stride(input);
+        let whole = window(&g, 0..g.out_h);
+        if g.groups != 1 || whole.len(input).is_none() {
+            return Ok(None);
+        }
+        // The whole image reaches beyond the input if any band does, so all are copied or none.
+        let stride = whole.row_stride(input);
 
         let tap = |ky: usize, kx: usize| ky * g.dilation_h * stride + kx * g.dilation_w * g.in_c;
         let (segments, segment_len) = if g.dilation_w == 1 {
-            ((0..g.k_h).map(|ky| tap(ky, 0)).collect(), g.k_w * g.in_c)
+            (Offsets::collect(g.k_h, (0..g.k_h).map(|ky| tap(ky, 0)))?, g.k_w * g.in_c)
         } else {
             let taps = (0..g.k_h).flat_map(|ky| (0..g.k_w).map(move |kx| (ky, kx)));
-            (taps.map(|(ky, kx)| tap(ky, kx)).collect(), g.in_c)
+            (Offsets::collect(g.k_h * g.k_w, taps.map(|(ky, kx)| tap(ky, kx)))?, g.in_c)
         };
-        let pixels = (0..band_rows).flat_map(|y| (0..g.out_w).map(move |x| (y, x)));
-        let pixels_in =
-            pixels.map(|(y, x)| y * g.stride_h * stride + x * g.stride_w * g.in_c).collect();
-        let pixels_out = (0..band_rows * g.out_w).map(|pixel| pixel * g.out_c).collect();
-        Some(Self { geometry: g, input, band_rows, segments, segment_len, pixels_in, pixels_out })
+        let pixels = (0..max_band_rows).flat_map(|y| (0..g.out_w).map(move |x| (y, x)));
+        let pixels_in = pixels.map(|(y, x)| y * g.stride_h * stride + x * g.stride_w * g.in_c);
+        let len = max_band_rows * g.out_w;
+        Ok(Some(Self {
+            geometry: g,
+            input,
+            max_band_rows,
+            segments,
+            segment_len,
+            pixels_in: Offsets::collect(len, pixels_in)?,
+            pixels_out: Offsets::collect(len, (0..len).map(|pixel| pixel * g.out_c))?,
+        }))
     }
 
+    /// The convolution into `y`.
     pub(super) fn run<T: Number>(
         &self,
         level: Level,
@@ -66,52 +88,99 @@ impl Plan {
         y: &mut [T],
     ) -> Result<(), AllocError> {
         let g = &self.geometry;
-        let depth = self.segments.len() * self.segment_len;
+        let row_len = g.out_w * g.out_c;
+        let bands = g.out_h.div_ceil(self.max_band_rows);
+        let rows = |band| {
+            let first = band * self.max_band_rows;
+            first..g.out_h.min(first + self.max_band_rows)
+        };
+        let y = SharedMut::new(y);
+        self.for_each_band(level, x, filters, bands, rows, 0, |band, _| {
+            let start = (band.image * g.out_h + band.rows.start) * row_len;
+            // SAFETY: the rows of a band belong to this piece alone.
+            unsafe { band.compute(band.rows.clone(), &y, start) };
+        })
+    }
+
+    /// Calls `band` with `bands` bands of each image, on several threads, and with `scratch_len`
+    /// elements of arbitrary content; `rows` gives the output rows of each band.
+    #[expect(clippy::too_many_arguments, reason = "the convolution, its cut and what to do")]
+    pub(super) fn for_each_band<T: Number>(
+        &self,
+        level: Level,
+        x: &[T],
+        filters: &[T],
+        bands: usize,
+        rows: impl Fn(usize) -> Range<usize> + Sync,
+        scratch_len: usize,
+        band: impl Fn(Band<'_, T>, &mut [T]) + Sync,
+    ) -> Result<(), AllocError> {
+        let g = &self.geometry;
+        let depth = self.segments.as_slice().len() * self.segment_len;
         let filters = Matrix::row_major(filters, g.out_c);
         let panels = Panels::pack(level, &[filters], depth, g.out_c)?;
-        let in_place = window(g, 0, g.out_h).is_inside(self.input);
-        let bands = g.out_h.div_ceil(self.band_rows);
-        let y = SharedMut::new(y);
-        try_for_each_index(g.batch * bands, |piece| {
-            let (image, first) = (piece / bands, piece % bands * self.band_rows);
-            let rows = self.band_rows.min(g.out_h - first);
-            let window = window(g, first, rows);
-            let scratch_len = if in_place { 0 } else { window.rows * window.cols * g.in_c };
-            let mut scratch = Buffer::uninit_reused(scratch_len * size_of::<T>())?;
+        let in_place = window(g, 0..g.out_h).is_inside(self.input);
+        let most = window(g, 0..self.max_band_rows);
+        let copy_len = if in_place { 0 } else { most.rows * most.cols * g.in_c };
+        for_each_piece(g.batch * bands, copy_len + scratch_len, |piece, scratch| {
+            let (image, index) = (piece / bands, piece % bands);
+            let rows = rows(index);
+            let (copy, scratch) = scratch.split_at_mut(copy_len);
             let image_x = &x[image * g.in_image_len()..][..g.in_image_len()];
-            let data = if in_place {
-                window.view(self.input, image_x, &mut [])
-            } else {
-                window.copy(self.input, image_x, scratch.as_mut_slice())
+            let input = match window(g, rows.clone()) {
+                window if in_place => window.view(self.input, image_x, &mut []),
+                window => window.copy(self.input, image_x, copy),
             };
-            let a = Rows {
-                data,
-                rows: &self.pixels_in[..rows * g.out_w],
-                segments: &self.segments,
-                segment_len: self.segment_len,
-                step: 1,
-            };
-            let start = (image * g.out_h + first) * g.out_w * g.out_c;
-            let pixels_out = &self.pixels_out[..rows * g.out_w];
-            // SAFETY: the rows of a band belong to this piece alone.
-            unsafe { product(level, a, panels.columns(), g.out_c, &y, start, pixels_out, false) };
-            Ok(())
+            let columns = panels.columns();
+            band(Band { plan: self, level, columns, input, image, index, rows }, scratch);
         })
     }
 }
 
-/// The input that output rows `first..first + rows` read.
-pub(super) fn window(g: &Conv2dGeometry, first: usize, rows: usize) -> Window {
+impl<T: Number> Band<'_, T> {
+    /// Computes some of the band's output rows into `y`, one after the other from `start` on.
+    ///
+    /// # Safety
+    /// No other thread may access these elements of `y`.
+    pub(super) unsafe fn compute(&self, rows: Range<usize>, y: &SharedMut<'_, T>, start: usize) {
+        let plan = self.plan;
+        let out_w = plan.geometry.out_w;
+        let first = rows.start - self.rows.start;
+        let a = Rows {
+            data: self.input,
+            rows: &plan.pixels_in.as_slice()[first * out_w..][..rows.len() * out_w],
+            segments: plan.segments.as_slice(),
+            segment_len: plan.segment_len,
+            step: 1,
+        };
+        let pixels_out = &plan.pixels_out.as_slice()[..rows.len() * out_w];
+        let cols = plan.geometry.out_c;
+        // SAFETY: as promised by the caller.
+        unsafe { product(self.level, a, self.columns, cols, y, start, pixels_out, false) };
+    }
+}
+
+/// The output rows of a band where nothing else asks for another number.
+pub(super) fn band_rows(g: &Conv2dGeometry) -> usize {
+    let row_len = g.stride_h * window(g, 0..1).cols * g.in_c;
+    g.out_h.div_ceil(PIECES.div_ceil(g.batch)).min(MAX_PIECE_LEN / row_len).max(1)
+}
+
+/// The input that output rows read.
+pub(super) fn window(g: &Conv2dGeometry, rows: Range<usize>) -> Window {
     let span = |count: usize, stride: usize, k: usize, dilation: usize| {
+        if count == 0 {
+            return 0;
+        }
         (count - 1)
             .saturating_mul(stride)
             .saturating_add((k - 1).saturating_mul(dilation))
             .saturating_add(1)
     };
     Window {
-        top: (first * g.stride_h) as isize - g.pad_top as isize,
+        top: (rows.start * g.stride_h) as isize - g.pad_top as isize,
         left: -(g.pad_left as isize),
-        rows: span(rows, g.stride_h, g.k_h, g.dilation_h),
+        rows: span(rows.len(), g.stride_h, g.k_h, g.dilation_h),
         cols: span(g.out_w, g.stride_w, g.k_w, g.dilation_w),
     }
 }

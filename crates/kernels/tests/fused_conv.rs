@@ -1,0 +1,317 @@
+//! Fused convolutions at every level of the machine against the functions one after the other.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use common::{Random, assert_close};
+use tapeflow_kernels::conv::fused::{
+    Epilogue, NO_PLACE, conv2d_backprop_filter_pooled, conv2d_bias, conv2d_bias_max_pool,
+    relu_max_pool_grad,
+};
+use tapeflow_kernels::conv::{Conv2dGeometry, conv2d_backprop_filter, conv2d_backprop_filter_at};
+use tapeflow_kernels::element::Float;
+use tapeflow_kernels::parallel::set_threads;
+use tapeflow_kernels::pool::Pool2dGeometry;
+use tapeflow_kernels::simd::Level;
+use tapeflow_kernels::{bf16, f16, naive};
+
+/// Output size and padding before, for SAME, VALID or more padding than SAME's.
+fn axis(random: &mut Random, input: usize, k: usize, stride: usize) -> (usize, usize) {
+    match random.below(3) {
+        0 if k <= input => ((input - k) / stride + 1, 0),
+        1 => ((input + k).saturating_sub(1) / stride, k - 1),
+        _ => {
+            let output = input.div_ceil(stride);
+            (output, ((output - 1) * stride + k).saturating_sub(input) / 2)
+        }
+    }
+}
+
+fn random_conv(random: &mut Random) -> Conv2dGeometry {
+    let groups = if random.below(8) == 0 { 2 } else { 1 };
+    let mut g = Conv2dGeometry {
+        batch: random.below(4) + 1,
+        in_h: random.below(12) + 1,
+        in_w: random.below(12) + 1,
+        in_c: (random.below(4) + 1) * groups,
+        k_h: random.below(4) + 1,
+        k_w: random.below(4) + 1,
+        out_c: (random.below(40) + 1) * groups,
+        out_h: 0,
+        out_w: 0,
+        stride_h: random.below(2) + 1,
+        stride_w: random.below(2) + 1,
+        dilation_h: 1,
+        dilation_w: 1,
+        pad_top: 0,
+        pad_left: 0,
+        groups,
+    };
+    (g.out_h, g.pad_top) = axis(random, g.in_h, g.k_h, g.stride_h);
+    (g.out_w, g.pad_left) = axis(random, g.in_w, g.k_w, g.stride_w);
+    if g.out_h == 0 || g.out_w == 0 { random_conv(random) } else { g }
+}
+
+fn random_pool(random: &mut Random, conv: &Conv2dGeometry) -> Pool2dGeometry {
+    let mut k = [0; 4].map(|_: usize| random.below(4) + 1);
+    if random.below(2) == 0 {
+        k = [2; 4];
+    }
+    let (out_h, pad_top) = axis(random, conv.out_h, k[0], k[2]);
+    let (out_w, pad_left) = axis(random, conv.out_w, k[1], k[3]);
+    Pool2dGeometry {
+        batch: conv.batch,
+        in_h: conv.out_h,
+        in_w: conv.out_w,
+        channels: conv.out_c,
+        k_h: k[0],
+        k_w: k[1],
+        out_h,
+        out_w,
+        stride_h: k[2],
+        stride_w: k[3],
+        pad_top,
+        pad_left,
+    }
+}
+
+/// Small whole numbers, whose sums are exact in any order and often equal, and now and then what
+/// is no number.
+fn whole<T: Float>(random: &mut Random, len: usize, odd_ones: bool) -> Vec<T> {
+    let odd = [T::NAN, T::INFINITY, T::MIN, T::ZERO.neg()];
+    let value = |random: &mut Random| match random.below(60) {
+        index if odd_ones && index < odd.len() => odd[index],
+        other => T::from_f64((other % 5) as f64 - 2.0),
+    };
+    (0..len).map(|_| value(random)).collect()
+}
+
+fn assert_same<T: Float>(got: &[T], expected: &[T], what: &str) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
+        let same = got == expected || (got.is_nan() && expected.is_nan());
+        assert!(same, "{what}: at {index} got {got:?}, expected {expected:?}");
+    }
+}
+
+/// What the fused kernels compute, with the oracles one after the other.
+struct Unfused<T> {
+    relu: Vec<T>,
+    y: Vec<T>,
+    d_conv: Vec<T>,
+    d_bias: Vec<T>,
+}
+
+fn unfused<T: Float>(
+    g: &Conv2dGeometry,
+    pool: &Pool2dGeometry,
+    [x, filters, bias, dy]: [&[T]; 4],
+    relu: bool,
+) -> Unfused<T> {
+    let mut conv = vec![T::ZERO; g.batch * g.out_image_len()];
+    naive::conv2d(g, x, filters, &mut conv);
+    for (index, value) in conv.iter_mut().enumerate() {
+        *value = value.add(bias[index % bias.len()]);
+        if relu && *value < T::ZERO {
+            *value = T::ZERO;
+        }
+    }
+    let mut y = dy.to_vec();
+    naive::max_pool(pool, &conv, &mut y);
+    let mut d_conv = conv.clone();
+    naive::max_pool_grad(pool, &conv, dy, &mut d_conv);
+    for (gradient, value) in d_conv.iter_mut().zip(&conv) {
+        let passes = !relu || *value > T::ZERO;
+        if !passes {
+            *gradient = T::ZERO;
+        }
+    }
+    let mut d_bias = vec![T::ZERO; bias.len()];
+    for (index, gradient) in d_conv.iter().enumerate() {
+        d_bias[index % bias.len()] = d_bias[index % bias.len()].add(*gradient);
+    }
+    Unfused { relu: conv, y, d_conv, d_bias }
+}
+
+/// All kernels against the oracles, bit for bit but for zeros' signs and NaNs' payloads.
+fn compare<T: Float>(
+    random: &mut Random,
+    g: &Conv2dGeometry,
+    pool: &Pool2dGeometry,
+    relu: bool,
+    odd_ones: bool,
+) {
+    let x = whole::<T>(random, g.batch * g.in_image_len(), odd_ones);
+    let filters = whole::<T>(random, g.filters_len(), false);
+    let bias = whole::<T>(random, g.out_c, false);
+    let dy = whole::<T>(random, g.batch * pool.out_image_len(), odd_ones);
+    let expected = unfused(g, pool, [&x, &filters, &bias, &dy], relu);
+    let epilogue = Epilogue { bias: &bias, relu };
+    for level in Level::available() {
+        let what = |name: &str| format!("{name} {level} relu {relu} {g:?} {pool:?}");
+        // What was in the outputs before must not matter.
+        let mut y = expected.d_conv.clone();
+        conv2d_bias(level, g, &x, &filters, epilogue, &mut y).unwrap();
+        assert_same(&y, &expected.relu, &what("conv2d_bias"));
+
+        let (mut y, mut places) = (dy.clone(), vec![7; dy.len()]);
+        conv2d_bias_max_pool(level, g, pool, &x, &filters, epilogue, &mut y, &mut places).unwrap();
+        assert_same(&y, &expected.y, &what("conv2d_bias_max_pool"));
+
+        let (mut d_conv, mut d_bias) = (expected.relu.clone(), bias.clone());
+        relu_max_pool_grad(level, pool, &dy, &places, &mut d_conv, &mut d_bias).unwrap();
+        assert_same(&d_conv, &expected.d_conv, &what("relu_max_pool_grad"));
+        assert_same(&d_bias, &expected.d_bias, &what("bias of relu_max_pool_grad"));
+
+        let mut d_filters = filters.clone();
+        let d_bias = &mut d_bias;
+        d_bias.fill(T::ONE);
+        conv2d_backprop_filter_pooled(level, g, pool, &x, &dy, &places, &mut d_filters, d_bias)
+            .unwrap();
+        // Not the oracle: padding times NaN is NaN here as in the kernel, which has a test.
+        let mut expected_filters = filters.clone();
+        conv2d_backprop_filter_at(level, g, &x, &expected.d_conv, &mut expected_filters).unwrap();
+        assert_same(&d_filters, &expected_filters, &what("conv2d_backprop_filter_pooled"));
+        assert_same(d_bias, &expected.d_bias, &what("bias of conv2d_backprop_filter_pooled"));
+    }
+}
+
+fn same_conv([batch, size, in_c, out_c]: [usize; 4]) -> Conv2dGeometry {
+    Conv2dGeometry {
+        batch,
+        in_h: size,
+        in_w: size,
+        in_c,
+        k_h: 3,
+        k_w: 3,
+        out_c,
+        out_h: size,
+        out_w: size,
+        stride_h: 1,
+        stride_w: 1,
+        dilation_h: 1,
+        dilation_w: 1,
+        pad_top: 1,
+        pad_left: 1,
+        groups: 1,
+    }
+}
+
+fn pool_2x2(conv: &Conv2dGeometry) -> Pool2dGeometry {
+    Pool2dGeometry {
+        batch: conv.batch,
+        in_h: conv.out_h,
+        in_w: conv.out_w,
+        channels: conv.out_c,
+        k_h: 2,
+        k_w: 2,
+        out_h: conv.out_h / 2,
+        out_w: conv.out_w / 2,
+        stride_h: 2,
+        stride_w: 2,
+        pad_top: 0,
+        pad_left: 0,
+    }
+}
+
+#[test]
+fn random_geometries() {
+    let mut random = Random::new(31);
+    for index in 0..120 {
+        let conv = random_conv(&mut random);
+        let pool = random_pool(&mut random, &conv);
+        compare::<f32>(&mut random, &conv, &pool, index % 3 > 0, index % 2 == 0);
+        if index % 8 == 0 {
+            compare::<f64>(&mut random, &conv, &pool, true, true);
+        }
+    }
+}
+
+#[test]
+fn layers_of_networks() {
+    let mut random = Random::new(32);
+    for numbers in
+        [[9, 28, 1, 32], [2, 28, 32, 32], [3, 14, 32, 64], [1, 14, 64, 64], [2, 7, 3, 20]]
+    {
+        let conv = same_conv(numbers);
+        compare::<f32>(&mut random, &conv, &pool_2x2(&conv), true, false);
+        compare::<f32>(&mut random, &conv, &pool_2x2(&conv), true, true);
+    }
+}
+
+#[test]
+fn half_types_round_as_one_after_the_other() {
+    let mut random = Random::new(33);
+    for _ in 0..6 {
+        let conv = random_conv(&mut random);
+        // Gradients of windows that overlap are rounded once here, several times there.
+        let pool = pool_2x2(&conv);
+        compare::<f16>(&mut random, &conv, &pool, true, false);
+        compare::<bf16>(&mut random, &conv, &pool, true, false);
+    }
+}
+
+#[test]
+fn gradients_of_values_that_are_not_whole() {
+    let mut random = Random::new(34);
+    let conv = same_conv([20, 28, 1, 32]);
+    let pool = pool_2x2(&conv);
+    let x = random.values::<f32>(conv.batch * conv.in_image_len());
+    let filters = random.values::<f32>(conv.filters_len());
+    let bias = random.values::<f32>(conv.out_c);
+    let dy = random.values::<f32>(pool.batch * pool.out_image_len());
+    let epilogue = Epilogue { bias: &bias, relu: true };
+    let results = [1, 2, 3].map(|threads| {
+        set_threads(threads);
+        let level = Level::best();
+        let (mut y, mut places) = (dy.clone(), vec![0; dy.len()]);
+        conv2d_bias_max_pool(level, &conv, &pool, &x, &filters, epilogue, &mut y, &mut places)
+            .unwrap();
+        let mut d_conv = vec![0.0; conv.batch * conv.out_image_len()];
+        let (mut d_bias, mut d_filters) = (bias.clone(), filters.clone());
+        relu_max_pool_grad(level, &pool, &dy, &places, &mut d_conv, &mut d_bias).unwrap();
+        let mut exact = filters.clone();
+        conv2d_backprop_filter(&conv, &x, &d_conv, &mut exact).unwrap();
+        let mut d_bias_again = bias.clone();
+        let out = (&mut d_filters, &mut d_bias_again);
+        conv2d_backprop_filter_pooled(level, &conv, &pool, &x, &dy, &places, out.0, out.1).unwrap();
+        assert_close(&d_filters, &exact, 1e-4, "d_filters");
+        assert_close(&d_bias_again, &d_bias, 1e-4, "d_bias");
+        set_threads(0);
+        let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits);
+        let numbers = bits([y, d_conv, d_filters, d_bias].concat());
+        numbers.chain(places.into_iter().map(u32::from)).collect::<Vec<_>>()
+    });
+    assert!(results[0] == results[1] && results[0] == results[2]);
+}
+
+#[test]
+fn places_made_up_spread_nothing() {
+    let conv = same_conv([1, 2, 1, 1]);
+    for pool in [pool_2x2(&conv), Pool2dGeometry { pad_top: 1, k_h: 3, ..pool_2x2(&conv) }] {
+        for place in [0, 9, 100, 254, NO_PLACE] {
+            let (mut dx, mut dbias) = ([7.0f32; 4], [0.0]);
+            relu_max_pool_grad(Level::best(), &pool, &[1.0], &[place], &mut dx, &mut dbias)
+                .unwrap();
+            let first = if place == 0 && pool.pad_top == 0 { 1.0 } else { 0.0 };
+            assert_eq!(dx, [first, 0.0, 0.0, 0.0]);
+        }
+    }
+}
+
+#[test]
+fn empty_batches() {
+    let conv = same_conv([0, 4, 1, 3]);
+    let pool = pool_2x2(&conv);
+    let epilogue = Epilogue { bias: &[1.0f32; 3], relu: true };
+    let level = Level::best();
+    conv2d_bias(level, &conv, &[], &[0.0; 27], epilogue, &mut []).unwrap();
+    conv2d_bias_max_pool(level, &conv, &pool, &[], &[0.0; 27], epilogue, &mut [], &mut []).unwrap();
+    let (mut d_filters, mut d_bias) = ([7.0f32; 27], [7.0; 3]);
+    conv2d_backprop_filter_pooled(level, &conv, &pool, &[], &[], &[], &mut d_filters, &mut d_bias)
+        .unwrap();
+    assert_eq!((d_filters, d_bias), ([0.0; 27], [0.0; 3]));
+    d_bias = [7.0; 3];
+    relu_max_pool_grad(level, &pool, &[], &[], &mut [], &mut d_bias).unwrap();
+    assert_eq!(d_bias, [0.0; 3]);
+}
