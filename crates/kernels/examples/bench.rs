@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p tapeflow-kernels --example bench [PART OF A NAME]`
 
+use std::hint::{self, black_box};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tapeflow_kernels::conv::fused::{
@@ -14,15 +16,19 @@ use tapeflow_kernels::gemm::panels::{
     gemm_panels, gemm_panels_transposed, pack_panels, panels_len, panels_update, unpack_panels,
 };
 use tapeflow_kernels::gemm::{Epilogue, Matrix, Update, gemm};
-use tapeflow_kernels::parallel::threads;
+use tapeflow_kernels::parallel::{for_each_index, threads};
 use tapeflow_kernels::pool::{Pool2dGeometry, avg_pool, avg_pool_grad, max_pool, max_pool_grad};
 use tapeflow_kernels::simd::Level;
 
 const BATCH: usize = 128;
 
+fn asked_for(name: &str) -> bool {
+    std::env::args().nth(1).is_none_or(|wanted| name.contains(&wanted))
+}
+
 /// Median and minimum duration of `work`, after a warm-up; none if it was not asked for.
 fn measure(name: &str, mut work: impl FnMut()) -> Option<(Duration, Duration)> {
-    if std::env::args().nth(1).is_some_and(|wanted| !name.contains(&wanted)) {
+    if !asked_for(name) {
         return None;
     }
     (0..3).for_each(|_| work());
@@ -210,6 +216,51 @@ fn bench_pool() {
     report("avg_pool_grad", || avg_pool_grad(&g, &y, &mut x));
 }
 
+/// What handing out work costs: where there is nothing to do, so that no helper is waited for, and
+/// until two threads are at work, which the pieces find out by waiting for each other. Both while
+/// the helper still looks for work and when it has gone to sleep.
+fn bench_hand_off() {
+    let empty = || for_each_index(2, |index| _ = black_box(index));
+    let meeting = || {
+        let here = AtomicUsize::new(0);
+        for_each_index(2, |_| {
+            here.fetch_add(1, Ordering::AcqRel);
+            while here.load(Ordering::Acquire) < 2 {
+                hint::spin_loop();
+            }
+        });
+    };
+    let (awake, asleep) = (Duration::from_micros(2), Duration::from_millis(1));
+    bench_call("hand-off, one piece", awake, || for_each_index(1, |index| _ = black_box(index)));
+    bench_call("hand-off, empty pieces", awake, empty);
+    bench_call("hand-off, empty, asleep", asleep, empty);
+    if threads() > 1 {
+        bench_call("hand-off, both at work", awake, meeting);
+        bench_call("hand-off, both, asleep", asleep, meeting);
+    }
+}
+
+/// Measures single calls, each after a pause in which this thread is busy.
+fn bench_call(name: &str, pause: Duration, call: impl Fn()) {
+    if !asked_for(name) {
+        return;
+    }
+    let mut times = Vec::new();
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_millis(600) {
+        let paused = Instant::now();
+        while paused.elapsed() < pause {
+            hint::spin_loop();
+        }
+        let start = Instant::now();
+        call();
+        times.push(start.elapsed());
+    }
+    times.sort();
+    let [median, tenth] = [2, 10].map(|part| times[times.len() / part].as_nanos());
+    println!("{name:<28} median {median:>7} ns  10% {tenth:>7} ns");
+}
+
 fn main() {
     println!("level {}, {} threads", Level::best(), threads());
     let assign = Update::Assign;
@@ -233,4 +284,5 @@ fn main() {
         }
     }
     bench_pool();
+    bench_hand_off();
 }
