@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::train::Schedule;
+
 /// Trains, evaluates and applies a recognizer of handwritten digits.
 #[derive(Parser)]
 #[command(
@@ -34,6 +36,7 @@ pub enum Command {
 #[command(after_help = "\
 Examples:
   digits train
+  digits train --model fast                     99 % in a few seconds
   digits train --model all-conv --epochs 3 --out all-conv.safetensors
   digits train --data fashion-mnist/            four IDX files, plain or gzipped
   digits train --checkpoint-dir run1            stop it at any moment, even with kill -9, then
@@ -45,16 +48,20 @@ pub struct TrainOptions {
     #[arg(long)]
     pub epochs: Option<u64>,
 
-    /// Images per step [default: 128]
+    /// Images per step [default: 128, for fast 256]
     #[arg(long)]
     pub batch_size: Option<usize>,
 
-    /// Step size [default: 0.001, for momentum and nesterov 0.0001; the loss is summed over the
-    /// batch]
+    /// Step size, with one-cycle the largest [default: 0.001, for momentum and nesterov 0.0001, for
+    /// fast 0.01; the loss is summed over the batch]
     #[arg(long, allow_negative_numbers = true)]
     pub learning_rate: Option<f64>,
 
-    /// How gradients become updates [default: sgd]
+    /// How the step size changes over the run [default: constant, for fast one-cycle]
+    #[arg(long, value_enum)]
+    pub schedule: Option<Schedule>,
+
+    /// How gradients become updates [default: sgd, for fast quick-adam]
     #[arg(long, value_enum)]
     pub optimizer: Option<OptimizerName>,
 
@@ -139,6 +146,8 @@ pub enum ModelName {
     Lesson,
     /// The lesson's exercise: the same without dense layers, a convolutional head instead
     AllConv,
+    /// Two small convolutions, each with a pooling, and two dense layers: 99 % in a few seconds
+    Fast,
 }
 
 impl ModelName {
@@ -147,6 +156,7 @@ impl ModelName {
         match self {
             ModelName::Lesson => "lesson",
             ModelName::AllConv => "all-conv",
+            ModelName::Fast => "fast",
         }
     }
 }
@@ -163,4 +173,6 @@ pub enum OptimizerName {
     Nesterov,
     /// Adam
     Adam,
+    /// Adam whose means forget sooner, betas 0.7 and 0.9: for runs of a few hundred steps
+    QuickAdam,
 }

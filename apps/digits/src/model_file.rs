@@ -53,6 +53,7 @@ pub fn load(path: &Path) -> Result<Model, Failure> {
     let name = match metadata("architecture") {
         Some("lesson") => ModelName::Lesson,
         Some("all-conv") => ModelName::AllConv,
+        Some("fast") => ModelName::Fast,
         other => return Err(refuse(format!("unknown architecture {}", other.unwrap_or("(none)")))),
     };
     let model = Model::new(name, 0)?;

@@ -75,7 +75,7 @@ fn refused(mut command: Command, code: i32) -> String {
 #[test]
 fn the_same_seed_gives_the_same_bytes_with_any_number_of_threads() {
     let bench = Workbench::new();
-    for model in ["lesson", "all-conv"] {
+    for model in ["lesson", "all-conv", "fast"] {
         let run = |out: &str, more: &str| {
             succeed(bench.train(&format!("--model {model} --epochs 1 --out {out} {more}")));
             fs::read(bench.path(out)).unwrap()
@@ -90,8 +90,16 @@ fn the_same_seed_gives_the_same_bytes_with_any_number_of_threads() {
 #[test]
 fn a_run_killed_again_and_again_ends_with_the_same_bytes() {
     let bench = Workbench::new();
-    for (optimizer, model) in [("sgd", "all-conv"), ("momentum", "all-conv"), ("adam", "lesson")] {
-        let options = format!("--model {model} --optimizer {optimizer} --batch-size 50 --epochs 2");
+    let runs = [
+        ("sgd", "all-conv", 2),
+        ("momentum", "all-conv", 2),
+        ("adam", "lesson", 2),
+        // Its learning rate changes with every step.
+        ("quick-adam", "fast", 8),
+    ];
+    for (optimizer, model, epochs) in runs {
+        let options =
+            format!("--model {model} --optimizer {optimizer} --batch-size 50 --epochs {epochs}");
         succeed(bench.train(&format!("{options} --out whole")));
         let dir = format!("ckpt-{optimizer}");
         let resume = format!(
@@ -147,6 +155,16 @@ fn ctrl_c_writes_a_checkpoint_and_says_how_to_go_on() {
     assert!(
         fs::read(bench.path("whole")).unwrap() == fs::read(bench.path("m.safetensors")).unwrap()
     );
+}
+
+#[test]
+fn the_fast_model_learns_in_few_steps() {
+    let bench = Workbench::new();
+    let output = succeed(bench.train("--model fast --batch-size 50 --json --out m"));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let result: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(result["steps"], 2 * TRAIN_IMAGES / 50);
+    assert!(result["test_accuracy"].as_f64().unwrap() > 0.85, "{result}");
 }
 
 #[test]

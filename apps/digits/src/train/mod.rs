@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod report;
+mod schedule;
 mod settings;
 mod trainer;
 
@@ -13,6 +14,7 @@ use tapeflow as tf;
 
 use self::checkpoints::Checkpoints;
 use self::report::Report;
+pub use self::schedule::Schedule;
 use self::trainer::Trainer;
 use crate::cli::TrainOptions;
 use crate::dataset::{self, Split};
@@ -86,6 +88,7 @@ fn train_all(
     let mut report = Report::new(options.json, trainer.step, steps);
     for batch in &trainer.batches(train)? {
         let (images, labels) = batch?;
+        trainer.set_learning_rate(steps);
         let outcome = trainer.step(&images, &labels).inspect_err(|_| report.finish())?;
         report.step(trainer.step, &outcome)?;
         if INTERRUPTED.load(Ordering::Relaxed) {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tapeflow as tf;
 use tf::optimizers::{Adam, Optimizer, SGD};
 
+use super::schedule::Schedule;
 use crate::cli::{ModelName, OptimizerName, TrainOptions};
 use crate::failure::Failure;
 
@@ -16,6 +17,9 @@ pub struct Settings {
     pub model: ModelName,
     pub optimizer: OptimizerName,
     pub learning_rate: f64,
+    /// Checkpoints of version 0.1.0 have none.
+    #[serde(default)]
+    pub schedule: Schedule,
     pub epochs: u64,
     pub batch_size: usize,
     pub seed: i64,
@@ -25,18 +29,25 @@ pub struct Settings {
 impl Settings {
     /// The options given, with defaults for the others.
     pub fn new(options: &TrainOptions) -> Result<Settings, Failure> {
-        let optimizer = options.optimizer.unwrap_or(OptimizerName::Sgd);
+        let model = options.model.unwrap_or(ModelName::Lesson);
+        let (optimizer, schedule, batch_size) = match model {
+            ModelName::Lesson | ModelName::AllConv => (OptimizerName::Sgd, Schedule::Constant, 128),
+            ModelName::Fast => (OptimizerName::QuickAdam, Schedule::OneCycle, 256),
+        };
+        let optimizer = options.optimizer.unwrap_or(optimizer);
         let learning_rate = options.learning_rate.unwrap_or(match optimizer {
             OptimizerName::Sgd | OptimizerName::Adam => 0.001,
             // A velocity of 0.9 adds up to ten times the step.
             OptimizerName::Momentum | OptimizerName::Nesterov => 0.0001,
+            OptimizerName::QuickAdam => 0.01,
         });
         let settings = Settings {
-            model: options.model.unwrap_or(ModelName::Lesson),
+            model,
             optimizer,
             learning_rate,
+            schedule: options.schedule.unwrap_or(schedule),
             epochs: options.epochs.unwrap_or(2),
-            batch_size: options.batch_size.unwrap_or(128),
+            batch_size: options.batch_size.unwrap_or(batch_size),
             seed: options.seed.unwrap_or(0),
             data: options.data.clone(),
         };
@@ -50,6 +61,7 @@ impl Settings {
             model: options.model.unwrap_or(self.model),
             optimizer: options.optimizer.unwrap_or(self.optimizer),
             learning_rate: options.learning_rate.unwrap_or(self.learning_rate),
+            schedule: options.schedule.unwrap_or(self.schedule),
             epochs: options.epochs.unwrap_or(self.epochs),
             batch_size: options.batch_size.unwrap_or(self.batch_size),
             seed: options.seed.unwrap_or(self.seed),
@@ -91,6 +103,7 @@ impl Settings {
             OptimizerName::Momentum => Box::new(sgd.momentum(0.9)),
             OptimizerName::Nesterov => Box::new(sgd.momentum(0.9).nesterov(true)),
             OptimizerName::Adam => Box::new(Adam::new(self.learning_rate)),
+            OptimizerName::QuickAdam => Box::new(Adam::new(self.learning_rate).betas(0.7, 0.9)),
         }
     }
 }
@@ -112,6 +125,7 @@ mod tests {
                 model: ModelName::Lesson,
                 optimizer: OptimizerName::Sgd,
                 learning_rate: 1.0 / (7.3 * f64::from(i)),
+                schedule: Schedule::OneCycle,
                 epochs: 1,
                 batch_size: 1,
                 seed: -1,

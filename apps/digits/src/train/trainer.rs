@@ -81,6 +81,12 @@ impl Trainer {
             .prefetch(AUTOTUNE))
     }
 
+    /// Sets the learning rate of the next step, of `steps` of the whole run.
+    pub fn set_learning_rate(&self, steps: u64) {
+        let Settings { schedule, learning_rate, .. } = self.settings;
+        self.optimizer.set_learning_rate(schedule.learning_rate(learning_rate, self.step, steps));
+    }
+
     /// One step of the lesson: forward, loss, gradients, update. A loss that is not finite is an
     /// error and leaves the weights as they are.
     pub fn step(&mut self, images: &Tensor, labels: &Tensor) -> Result<Outcome, Failure> {
