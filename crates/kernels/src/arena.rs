@@ -23,7 +23,7 @@ use crate::buffer::{AllocError, Buffer};
 pub struct Arena(Buffer);
 
 /// A list that is on the stack while it is short.
-type Few<T> = SmallVec<[T; 8]>;
+type Few<T> = SmallVec<[T; 16]>;
 
 impl Arena {
     /// An arena of `bytes`, aligned to 64, with arbitrary content.

@@ -18,6 +18,9 @@ use crate::structure::Structure;
 use crate::tensor::Tensor;
 use crate::variable;
 
+/// A list that is on the stack for every op that a pass makes.
+type Many<T> = SmallVec<[T; 16]>;
+
 /// What a plan needs while it runs, kept between runs.
 pub(super) struct State {
     arena: Arena,
@@ -129,10 +132,10 @@ impl State {
         // What is written over in place is not read besides.
         let skipped = if step.in_place.is_empty() { 0 } else { updates };
         let inputs = &step.inputs[skipped..];
-        let read: Few<Range<usize>> = inputs.iter().filter_map(in_arena).collect();
+        let read: Many<Range<usize>> = inputs.iter().filter_map(in_arena).collect();
         let (written, read) = self.arena.parts(&step.outputs, &read);
         let mut read = read.into_iter();
-        let mut arrays: Few<Array<'_>> = SmallVec::new();
+        let mut arrays: Many<Array<'_>> = SmallVec::new();
         for (location, spec) in inputs.iter().zip(&step.input_specs[skipped..]) {
             let bytes = match location.place {
                 Place::Arena(_) => read.next().expect("each input in the arena has a part"),
@@ -149,7 +152,7 @@ impl State {
             }
             return Ok(());
         }
-        let mut outputs: Few<ArrayMut<'_>> = SmallVec::new();
+        let mut outputs: Many<ArrayMut<'_>> = SmallVec::new();
         for (i, (bytes, spec)) in written.into_iter().zip(&step.output_specs).enumerate() {
             if i < updates {
                 bytes.copy_from_slice(arrays[i].bytes());

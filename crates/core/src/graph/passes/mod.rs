@@ -6,6 +6,7 @@
 mod common_subexpressions;
 mod constants;
 mod dead_code;
+mod elementwise_chains;
 
 use std::fmt;
 
@@ -22,6 +23,7 @@ struct Pass {
 const ALL: &[Pass] = &[
     Pass { name: "constants", run: constants::run },
     Pass { name: "common_subexpressions", run: common_subexpressions::run },
+    Pass { name: "elementwise_chains", run: elementwise_chains::run },
     Pass { name: "dead_code", run: dead_code::run },
 ];
 
