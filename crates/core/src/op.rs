@@ -82,6 +82,11 @@ impl<'a> Array<'a> {
         self.bytes
     }
 
+    /// A variable's values in [panels](kernels::gemm::panels), where a plan keeps them so.
+    pub(crate) fn panels(&self) -> &'a [f32] {
+        bytemuck::cast_slice(self.bytes)
+    }
+
     /// The elements, in the type that stores them (`u8` for `bool`).
     pub fn data<T: kernels::Element>(&self) -> &'a [T] {
         debug_assert_eq!(size_of::<T>(), self.dtype().size());
@@ -114,6 +119,11 @@ impl<'a> ArrayMut<'a> {
     /// The bytes of the elements.
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
         self.bytes
+    }
+
+    /// A variable's values in [panels](kernels::gemm::panels), where a plan keeps them so.
+    pub(crate) fn panels(&mut self) -> &mut [f32] {
+        bytemuck::cast_slice_mut(self.bytes)
     }
 
     /// The elements, in the type that stores them (`u8` for `bool`).

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use smallvec::SmallVec;
+use tapeflow_kernels::Buffer;
+use tapeflow_kernels::gemm::panels;
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -39,7 +41,25 @@ struct Inner {
     name: String,
     trainable: bool,
     spec: Spec,
-    value: RwLock<Tensor>,
+    value: RwLock<Held>,
+}
+
+/// How a variable holds its values.
+#[derive(Clone)]
+pub(crate) enum Held {
+    Plain(Tensor),
+    /// A matrix of `float32` in [panels], as compiled functions want it.
+    Panels(Arc<Buffer>),
+}
+
+impl Held {
+    /// The bytes, in the order in which they are held.
+    pub(crate) fn bytes(&self) -> Result<&[u8]> {
+        match self {
+            Held::Plain(tensor) => tensor.bytes(),
+            Held::Panels(buffer) => Ok(buffer.as_slice()),
+        }
+    }
 }
 
 impl Variable {
@@ -60,7 +80,7 @@ impl Variable {
 
     fn build(value: Tensor, name: String, trainable: bool) -> Variable {
         let spec = *value.spec();
-        let value = RwLock::new(value);
+        let value = RwLock::new(Held::Plain(value));
         Variable(Arc::new(Inner { id: TensorId::fresh(), name, trainable, spec, value }))
     }
 
@@ -100,14 +120,65 @@ impl Variable {
         tape::read_variable(self, &value)
     }
 
-    /// The value as it is held, unseen by tapes and traces.
+    /// The value, unseen by tapes and traces. Where it was held in panels it is plain from now on.
     pub(crate) fn stored(&self) -> Tensor {
-        self.0.value.read().unwrap_or_else(PoisonError::into_inner).clone()
+        if let Held::Plain(tensor) = &*self.0.value.read().unwrap_or_else(PoisonError::into_inner) {
+            return tensor.clone();
+        }
+        let mut held = self.lock();
+        self.make_plain(&mut held).clone()
+    }
+
+    /// The value in panels, in which it is held from now on; of a matrix of `float32`.
+    pub(crate) fn stored_panels(&self) -> Result<Arc<Buffer>> {
+        let held = self.0.value.read().unwrap_or_else(PoisonError::into_inner);
+        if let Held::Panels(buffer) = &*held {
+            return Ok(buffer.clone());
+        }
+        drop(held);
+        let mut held = self.lock();
+        self.make_panels(&mut held).cloned()
+    }
+
+    fn lock(&self) -> RwLockWriteGuard<'_, Held> {
+        self.0.value.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn make_plain<'a>(&self, held: &'a mut Held) -> &'a mut Tensor {
+        if let Held::Panels(buffer) = held {
+            let mut plain = Buffer::uninit_reused(self.spec().num_bytes())
+                .expect("there was memory for as much when the variable was made");
+            let [rows, cols] = self.rows_and_cols();
+            panels::unpack_panels(buffer.as_slice(), rows, cols, plain.as_mut_slice());
+            *held = Held::Plain(Tensor::from_buffer(*self.spec(), Arc::new(plain)));
+        }
+        match held {
+            Held::Plain(tensor) => tensor,
+            Held::Panels(_) => unreachable!("it was made plain"),
+        }
+    }
+
+    fn make_panels<'a>(&self, held: &'a mut Held) -> Result<&'a mut Arc<Buffer>> {
+        if let Held::Plain(tensor) = held {
+            let [rows, cols] = self.rows_and_cols();
+            let spec = panels_spec(rows, cols);
+            let mut packed = execute::allocate(&spec)?;
+            panels::pack_panels(tensor.array()?.data(), rows, cols, packed.as_mut_slice());
+            *held = Held::Panels(Arc::new(packed));
+        }
+        match held {
+            Held::Panels(buffer) => Ok(buffer),
+            Held::Plain(_) => unreachable!("it was packed"),
+        }
+    }
+
+    fn rows_and_cols(&self) -> [usize; 2] {
+        [self.shape()[0], self.shape()[1]]
     }
 
     /// Replaces the held value, unseen by traces.
     pub(crate) fn store(&self, value: Tensor) {
-        *self.0.value.write().unwrap_or_else(PoisonError::into_inner) = value;
+        *self.lock() = Held::Plain(value);
     }
 
     /// Replaces the value.
@@ -161,25 +232,46 @@ impl Variable {
     }
 }
 
+/// The spec of the panels of a matrix.
+pub(crate) fn panels_spec(rows: usize, cols: usize) -> Spec {
+    Spec::new(DType::Float32, [panels::panels_len(rows, cols)])
+}
+
 /// Lets `work` write over the values of several variables: in place where nothing else holds them,
 /// else over copies.
 pub(crate) fn write(
     variables: &[&Variable],
     work: impl FnOnce(&mut [ArrayMut<'_>]) -> Result<()>,
 ) -> Result<()> {
-    let mut guards: Few<RwLockWriteGuard<'_, Tensor>> = SmallVec::new();
+    let mut guards: Few<RwLockWriteGuard<'_, Held>> = SmallVec::new();
     for variable in variables {
-        guards.push(variable.0.value.write().unwrap_or_else(PoisonError::into_inner));
+        guards.push(variable.lock());
     }
     let mut values: Few<ArrayMut<'_>> = SmallVec::new();
-    for (variable, value) in variables.iter().zip(&mut guards) {
+    for (variable, held) in variables.iter().zip(&mut guards) {
+        let value = variable.make_plain(held);
         if value.exclusive_buffer().is_none() {
-            **value = Tensor::from_bytes(*variable.spec(), value.bytes()?)?;
+            *value = Tensor::from_bytes(*variable.spec(), value.bytes()?)?;
         }
         let buffer = value.exclusive_buffer().expect("a fresh copy has one owner");
         values.push(ArrayMut::new(variable.spec(), buffer.as_mut_slice()));
     }
     work(&mut values)
+}
+
+/// As [`write`] of one variable, in panels.
+pub(crate) fn write_panels(
+    variable: &Variable,
+    work: impl FnOnce(&mut [ArrayMut<'_>]) -> Result<()>,
+) -> Result<()> {
+    let mut held = variable.lock();
+    let buffer = variable.make_panels(&mut held)?;
+    if Arc::get_mut(buffer).is_none() {
+        let copy = Buffer::from_slice(buffer.as_slice::<f32>());
+        *buffer = Arc::new(copy.map_err(|error| Error::resource_exhausted(error.to_string()))?);
+    }
+    let buffer = Arc::get_mut(buffer).expect("a fresh copy has one owner");
+    work(&mut [ArrayMut::new(variable.spec(), buffer.as_mut_slice())])
 }
 
 impl From<&Variable> for Tensor {

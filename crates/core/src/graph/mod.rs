@@ -21,7 +21,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::op::Op;
 use crate::shape::Spec;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, TensorId};
 use crate::variable::Variable;
 
 pub use function::{ConcreteFunction, Function, function};
@@ -85,6 +85,8 @@ pub struct Graph {
     /// Blocks of the global stream that each draw uses up, in order; those of draws without a use
     /// too, as eagerly.
     pub(crate) draws: Vec<u128>,
+    /// The variables whose values ops read and write in panels.
+    pub(crate) panels: Vec<TensorId>,
 }
 
 impl Graph {

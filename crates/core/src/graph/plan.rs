@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::op::Op;
 use crate::shape::Spec;
 use crate::tensor::Tensor;
-use crate::variable::Variable;
+use crate::variable::{Held, Variable, panels_spec};
 
 /// Values begin at multiples of this, so that vectors never straddle cache lines.
 const ALIGNMENT: usize = 64;
@@ -58,6 +58,8 @@ pub(super) struct Plan {
     pub(super) constants: Vec<Tensor>,
     /// Those read or written.
     pub(super) variables: Vec<Variable>,
+    /// For each variable, whether ops take it in panels.
+    pub(super) in_panels: Vec<bool>,
     pub(super) draws: Vec<u128>,
     pub(super) results: Vec<(Location, Spec)>,
     pub(super) stores: Vec<Store>,
@@ -91,6 +93,14 @@ impl Plan {
 
     pub(super) fn arena_bytes(&self) -> usize {
         self.arena_bytes
+    }
+
+    /// What a variable holds, in the order in which the steps take it.
+    pub(super) fn held(&self, variable: usize) -> Result<Held> {
+        match self.in_panels[variable] {
+            true => self.variables[variable].stored_panels().map(Held::Panels),
+            false => Ok(Held::Plain(self.variables[variable].stored())),
+        }
     }
 
     /// A line about order, memory and updates.
@@ -232,7 +242,11 @@ impl<'a> Layout<'a> {
                 self.constants.push(tensor.clone());
                 Place::Constant(self.constants.len() - 1)
             }
-            Source::Variable(variable) => Place::Variable(self.variable(variable)?),
+            Source::Variable(variable) => {
+                let place = Place::Variable(self.variable(variable)?);
+                let bytes = held_bytes(self.graph, variable);
+                return Ok(Location { place, start: 0, bytes });
+            }
             // What is in no interval was written over the input of the same index.
             Source::Op(_) => self.locations[node.inputs[value.output].node][0].place,
         }))
@@ -300,6 +314,7 @@ impl<'a> Layout<'a> {
                     from: location(new),
                 })
                 .collect(),
+            in_panels: variables.iter().map(|v| graph.panels.contains(&v.id())).collect(),
             results: graph.results.iter().map(|v| (location(v), *graph.spec(*v))).collect(),
             draws: graph.draws.clone(),
             constants: self.constants,
@@ -307,6 +322,14 @@ impl<'a> Layout<'a> {
             unshared_bytes: self.unshared_bytes,
             variables,
         })
+    }
+}
+
+/// The bytes of a variable's value as ops take it.
+fn held_bytes(graph: &Graph, variable: &Variable) -> usize {
+    match (graph.panels.contains(&variable.id()), variable.shape().dims()) {
+        (true, &[rows, cols]) => panels_spec(rows, cols).num_bytes(),
+        _ => variable.spec().num_bytes(),
     }
 }
 

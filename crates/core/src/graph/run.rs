@@ -16,7 +16,7 @@ use crate::random;
 use crate::shape::Spec;
 use crate::structure::Structure;
 use crate::tensor::Tensor;
-use crate::variable;
+use crate::variable::{self, Held};
 
 /// A list that is on the stack for every op that a pass makes.
 type Many<T> = SmallVec<[T; 16]>;
@@ -32,7 +32,7 @@ pub(super) struct State {
 /// The values outside of the arena.
 struct Values {
     arguments: Vec<Tensor>,
-    variables: Vec<Option<Tensor>>,
+    variables: Vec<Option<Held>>,
     constants: Vec<Tensor>,
     random_starts: Vec<random::start::State>,
 }
@@ -49,7 +49,7 @@ impl Values {
         Ok(&bytes[location.start..][..location.bytes])
     }
 
-    fn variable(&self, index: usize) -> Result<&Tensor> {
+    fn variable(&self, index: usize) -> Result<&Held> {
         // It is gone only while its update runs, which the plan gives no other reader.
         self.variables[index]
             .as_ref()
@@ -60,7 +60,10 @@ impl Values {
         let whole = match location.place {
             Place::Argument(index) => &self.arguments[index],
             Place::Constant(index) => &self.constants[index],
-            Place::Variable(index) => self.variable(index)?,
+            Place::Variable(index) => match self.variable(index)? {
+                Held::Plain(tensor) => tensor,
+                Held::Panels(_) => return Err(Error::unsupported("panels are no result")),
+            },
             Place::RandomStart(_) | Place::Arena(_) => return Ok(None),
         };
         whole.view(*spec, location.start / spec.dtype.size()).map(Some)
@@ -108,8 +111,8 @@ impl State {
             }
             values.arguments.push(tensor.clone());
         });
-        for (value, variable) in values.variables.iter_mut().zip(&plan.variables) {
-            *value = Some(variable.stored());
+        for (index, value) in values.variables.iter_mut().enumerate() {
+            *value = Some(plan.held(index)?);
         }
         for (start, &blocks) in values.random_starts.iter_mut().zip(&plan.draws) {
             *start = random::take_global_state(blocks);
@@ -144,11 +147,19 @@ impl State {
             arrays.push(Array::new(spec, bytes));
         }
         if !step.in_place.is_empty() {
-            let variables: Few<_> = step.in_place.iter().map(|&i| &plan.variables[i]).collect();
-            variable::write(&variables, |values| step.op.run(&arrays, values))?;
+            let run = |values: &mut [ArrayMut<'_>]| step.op.run(&arrays, values);
+            match step.in_place[..] {
+                [variable] if plan.in_panels[variable] => {
+                    variable::write_panels(&plan.variables[variable], run)?;
+                }
+                _ => {
+                    let variables = step.in_place.iter().map(|&index| &plan.variables[index]);
+                    variable::write(&variables.collect::<Few<_>>(), run)?;
+                }
+            }
             drop(arrays);
             for &variable in &step.in_place {
-                self.values.variables[variable] = Some(plan.variables[variable].stored());
+                self.values.variables[variable] = Some(plan.held(variable)?);
             }
             return Ok(());
         }

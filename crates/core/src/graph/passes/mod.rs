@@ -5,13 +5,20 @@
 
 mod common_subexpressions;
 mod constants;
+mod conv_bias_relu_pool;
 mod dead_code;
 mod elementwise_chains;
+mod matmul_bias_activation;
+mod stable_cross_entropy;
+mod variable_updates;
+mod weight_panels;
 
 use std::fmt;
 
-use super::Graph;
+use super::{Graph, Value};
 use crate::error::{Error, Result};
+use crate::ops::math::Add;
+use crate::ops::nn::{BiasAdd, DataFormat};
 
 /// A pass: its name, what it does in a few words, and the rewriting, which says what it changed.
 struct Pass {
@@ -23,6 +30,11 @@ struct Pass {
 const ALL: &[Pass] = &[
     Pass { name: "constants", run: constants::run },
     Pass { name: "common_subexpressions", run: common_subexpressions::run },
+    Pass { name: "stable_cross_entropy", run: stable_cross_entropy::run },
+    Pass { name: "conv_bias_relu_pool", run: conv_bias_relu_pool::run },
+    Pass { name: "matmul_bias_activation", run: matmul_bias_activation::run },
+    Pass { name: "variable_updates", run: variable_updates::run },
+    Pass { name: "weight_panels", run: weight_panels::run },
     Pass { name: "elementwise_chains", run: elementwise_chains::run },
     Pass { name: "dead_code", run: dead_code::run },
 ];
@@ -90,6 +102,24 @@ impl Passes {
         }
         Ok(notes)
     }
+}
+
+/// What a vector along the last axis is added to, and the vector, where a value is that sum.
+fn bias_of(graph: &Graph, value: Value) -> Option<(Value, Value)> {
+    if let Some((op, inputs)) = graph.op::<BiasAdd>(value) {
+        return (op.data_format == DataFormat::Nhwc).then_some((inputs[0], inputs[1]));
+    }
+    let (_, &[x, y]) = graph.op::<Add>(value)? else { return None };
+    let shape = graph.spec(value).shape;
+    let fits = |x: Value, bias: Value| {
+        graph.spec(x).shape == shape
+            && shape.rank() >= 2
+            && graph.spec(bias).shape.dims() == &shape[shape.rank() - 1..]
+    };
+    if fits(x, y) {
+        return Some((x, y));
+    }
+    fits(y, x).then_some((y, x))
 }
 
 fn known(name: &str) -> Result<&'static str> {

@@ -139,7 +139,7 @@ impl Op for MatMul {
 }
 
 /// A dense matrix that is `rows` x `cols` once transposed, if it is.
-fn matrix<T>(data: &[T], rows: usize, cols: usize, transposed: bool) -> Matrix<'_, T> {
+pub(crate) fn matrix<T>(data: &[T], rows: usize, cols: usize, transposed: bool) -> Matrix<'_, T> {
     if transposed {
         Matrix::row_major(data, rows).transposed()
     } else {

@@ -2,4 +2,5 @@
 
 mod matmul;
 
+pub(crate) use matmul::matrix;
 pub use matmul::{MatMul, matmul};
