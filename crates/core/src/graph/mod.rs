@@ -87,6 +87,8 @@ pub struct Graph {
     pub(crate) draws: Vec<u128>,
     /// The variables whose values ops read and write in panels.
     pub(crate) panels: Vec<TensorId>,
+    /// Whether ops run that nothing needs: those of a graph that no pass cleared of them.
+    pub(crate) dead_code_runs: bool,
 }
 
 impl Graph {
@@ -141,6 +143,12 @@ impl Graph {
         inputs.chain(ends).filter(|used| **used == old).for_each(|used| *used = new);
     }
 
+    /// Drops the nodes that nothing needs and puts the others in order.
+    pub(crate) fn drop_dead(&mut self) {
+        let order = self.order(&|_| Vec::new()).expect("a trace has no circles");
+        self.keep(&order);
+    }
+
     /// The nodes that results and updates need, each behind its inputs and behind those that
     /// `before` names for it; otherwise as early as they were traced. None where `before` makes a
     /// circle.
@@ -153,7 +161,7 @@ impl Graph {
         }
         let mut marks = vec![Mark::Unseen; self.nodes.len()];
         let mut order = Vec::with_capacity(self.nodes.len());
-        let mut needed = vec![false; self.nodes.len()];
+        let mut needed = vec![self.dead_code_runs; self.nodes.len()];
         let ends = self.results.iter().chain(self.updates.iter().map(|(_, value)| value));
         let mut open: Vec<usize> = ends.map(|value| value.node).collect();
         while let Some(node) = open.pop() {

@@ -18,6 +18,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<Vec<String>> {
         }
     }
     // What no pooling follows.
+    graph.drop_dead();
     for node in 0..graph.nodes.len() {
         let relu = Value { node, output: 0 };
         let Some((_, inputs)) = graph.op::<Relu>(relu) else { continue };
@@ -78,8 +79,7 @@ impl Pooled {
 
     fn fuse(self, graph: &mut Graph) -> Result<Option<String>> {
         let Pooled { conv, inputs, pool, .. } = self;
-        let op =
-            FusedConv2D { conv: conv.clone(), relu: true, pool: Some(pool.clone()) };
+        let op = FusedConv2D { conv: conv.clone(), relu: true, pool: Some(pool.clone()) };
         // A window with more pixels than a byte can number stays as it is.
         let Ok(fused) = graph.apply(op, &inputs) else { return Ok(None) };
         let argmax = Value { output: 1, ..fused };

@@ -1,16 +1,15 @@
-//! Dead code: drops what neither a result nor a variable needs.
+//! Dead code: drops what neither a result nor a variable needs. It runs after each other pass, so
+//! that the next one counts no use that is gone.
 
 use super::Graph;
-use crate::error::Result;
 use crate::graph::Source;
 
-pub(super) fn run(graph: &mut Graph) -> Result<Vec<String>> {
+/// Drops it; the number of ops dropped.
+pub(super) fn run(graph: &mut Graph) -> usize {
     let ops = |graph: &Graph| {
         graph.nodes.iter().filter(|node| matches!(node.source, Source::Op(_))).count()
     };
     let before = ops(graph);
-    let order = graph.order(&|_| Vec::new()).expect("a trace has no circles");
-    graph.keep(&order);
-    let dropped = before - ops(graph);
-    Ok(if dropped > 0 { vec![format!("dropped {dropped} of {before} ops")] } else { vec![] })
+    graph.drop_dead();
+    before - ops(graph)
 }

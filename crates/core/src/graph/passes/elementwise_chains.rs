@@ -13,8 +13,7 @@ const MOST_INPUTS: usize = 12;
 const MOST_OUTPUTS: usize = 6;
 
 pub(super) fn run(graph: &mut Graph) -> Result<Vec<String>> {
-    let order = graph.order(&|_| Vec::new()).expect("a trace has no circles");
-    graph.keep(&order);
+    graph.drop_dead();
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut group_of: Vec<Option<usize>> = vec![None; graph.nodes.len()];
     for node in 0..graph.nodes.len() {
@@ -113,8 +112,7 @@ impl Chain {
                     }))
                 }
             };
-            let operands: Vec<Operand> =
-                graph.nodes[member].inputs.iter().map(operand).collect();
+            let operands: Vec<Operand> = graph.nodes[member].inputs.iter().map(operand).collect();
             steps.push(Step::new(function(graph, member)?, &operands));
         }
         let needed = |member: &usize| {

@@ -36,8 +36,10 @@ const ALL: &[Pass] = &[
     Pass { name: "variable_updates", run: variable_updates::run },
     Pass { name: "weight_panels", run: weight_panels::run },
     Pass { name: "elementwise_chains", run: elementwise_chains::run },
-    Pass { name: "dead_code", run: dead_code::run },
 ];
+
+/// The pass that runs after each of them.
+const DEAD_CODE: &str = "dead_code";
 
 /// The passes that rewrite a [`function`](crate::function()); all of them unless told otherwise.
 ///
@@ -62,7 +64,7 @@ impl Default for Passes {
 impl Passes {
     /// All passes.
     pub fn all() -> Passes {
-        Passes(ALL.iter().map(|pass| pass.name).collect())
+        Passes(ALL.iter().map(|pass| pass.name).chain([DEAD_CODE]).collect())
     }
 
     /// No pass: the graph runs as it was traced.
@@ -96,9 +98,17 @@ impl Passes {
 
     pub(super) fn run(&self, graph: &mut Graph) -> Result<Vec<Note>> {
         let mut notes = Vec::new();
+        graph.dead_code_runs = !self.0.contains(&DEAD_CODE);
+        graph.drop_dead();
+        let mut dropped = 0;
         for pass in ALL.iter().filter(|pass| self.0.contains(&pass.name)) {
             let changes = (pass.run)(graph)?;
             notes.extend(changes.into_iter().map(|change| Note { pass: pass.name, change }));
+            dropped += dead_code::run(graph);
+        }
+        if dropped > 0 {
+            let change = format!("dropped {dropped} ops that nothing needs any more");
+            notes.push(Note { pass: DEAD_CODE, change });
         }
         Ok(notes)
     }
@@ -123,8 +133,8 @@ fn bias_of(graph: &Graph, value: Value) -> Option<(Value, Value)> {
 }
 
 fn known(name: &str) -> Result<&'static str> {
-    let found = ALL.iter().find(|pass| pass.name == name);
-    found.map(|pass| pass.name).ok_or_else(|| {
+    let found = Passes::names().into_iter().find(|pass| *pass == name);
+    found.ok_or_else(|| {
         Error::invalid_argument(format!(
             "Passes: there is no pass {name:?}, only {}",
             Passes::names().join(", ")

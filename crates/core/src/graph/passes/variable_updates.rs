@@ -64,18 +64,17 @@ fn product_into_variable(graph: &Graph, value: Value) -> Option<(MatMulUpdate, [
     if graph.uses(value) != 1 {
         return None;
     }
-    let (old, scale, gradient, subtract) = if let Some((_, inputs)) =
-        graph.op::<ApplyGradientDescent>(value)
-    {
-        (inputs[0], inputs[1], inputs[2], true)
-    } else if let Some((_, inputs)) = graph.op::<AssignSub>(value) {
-        let (scale, gradient) = scaled(graph, inputs[1])?;
-        (inputs[0], scale, gradient, true)
-    } else {
-        let (_, inputs) = graph.op::<AssignAdd>(value)?;
-        let (scale, gradient) = scaled(graph, inputs[1])?;
-        (inputs[0], scale, gradient, false)
-    };
+    let (old, scale, gradient, subtract) =
+        if let Some((_, inputs)) = graph.op::<ApplyGradientDescent>(value) {
+            (inputs[0], inputs[1], inputs[2], true)
+        } else if let Some((_, inputs)) = graph.op::<AssignSub>(value) {
+            let (scale, gradient) = scaled(graph, inputs[1])?;
+            (inputs[0], scale, gradient, true)
+        } else {
+            let (_, inputs) = graph.op::<AssignAdd>(value)?;
+            let (scale, gradient) = scaled(graph, inputs[1])?;
+            (inputs[0], scale, gradient, false)
+        };
     let (&MatMul { transpose_a, transpose_b }, inputs) = graph.op::<MatMul>(gradient)?;
     if graph.uses(gradient) != 1 {
         return None;

@@ -69,9 +69,11 @@ impl Replacement {
             }
             let op = match (op.transpose_a, op.transpose_b) {
                 (false, true) => PanelOp::Transposed(PanelMatMulTransposed),
-                (transpose_a, false) => {
-                    PanelOp::Product(FusedMatMul { transpose_a, panels: true, ..Default::default() })
-                }
+                (transpose_a, false) => PanelOp::Product(FusedMatMul {
+                    transpose_a,
+                    panels: true,
+                    ..Default::default()
+                }),
                 (true, true) => return None,
             };
             return Some(Replacement { old, op, inputs: inputs.to_vec() });

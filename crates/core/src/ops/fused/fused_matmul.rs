@@ -46,18 +46,18 @@ impl Op for FusedMatMul {
         }
         check_rank(self.name(), "a", &inputs[0].shape, 2)?;
         check_rank(self.name(), "b", &inputs[1].shape, 2)?;
-        let product = crate::linalg::MatMul {
-            transpose_a: self.transpose_a,
-            transpose_b: self.transpose_b,
-        };
+        let product =
+            crate::linalg::MatMul { transpose_a: self.transpose_a, transpose_b: self.transpose_b };
         let outputs = product.infer(&inputs[..2])?;
         match inputs.get(2) {
-            Some(bias) if bias.shape.dims() != &outputs[0].shape[1..] => Err(Error::shape(format!(
-                "{}: the bias is {}, the product {}",
-                self.name(),
-                bias.shape,
-                outputs[0].shape
-            ))),
+            Some(bias) if bias.shape.dims() != &outputs[0].shape[1..] => {
+                Err(Error::shape(format!(
+                    "{}: the bias is {}, the product {}",
+                    self.name(),
+                    bias.shape,
+                    outputs[0].shape
+                )))
+            }
             _ => Ok(outputs),
         }
     }

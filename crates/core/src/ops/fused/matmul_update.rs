@@ -42,10 +42,8 @@ impl Op for MatMulUpdate {
     }
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
-        let product = crate::linalg::MatMul {
-            transpose_a: self.transpose_a,
-            transpose_b: self.transpose_b,
-        };
+        let product =
+            crate::linalg::MatMul { transpose_a: self.transpose_a, transpose_b: self.transpose_b };
         let product = product.infer(&inputs[2..])?;
         check_dtype(self.name(), "var", inputs[0].dtype, DTypes::of(&[DType::Float32]))?;
         if inputs[0] != product[0] || inputs[1] != Spec::new(DType::Float32, Shape::SCALAR) {
