@@ -74,6 +74,7 @@ impl Arena {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "a list of one part")]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 

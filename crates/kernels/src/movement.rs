@@ -7,7 +7,7 @@ use crate::element::{Element, Number};
 use crate::parallel::for_each_chunk_mut;
 use crate::strided::Walk;
 
-pub use crate::strided::broadcast_strides;
+pub use crate::strided::{Strides, broadcast_strides};
 
 /// Elements per piece of work.
 const CHUNK: usize = 16 * 1024;
@@ -153,8 +153,8 @@ fn for_each_place(dims: &[usize], indices: &[Vec<usize>], mut visit: impl FnMut(
 }
 
 /// The strides of a dense row-major array.
-pub fn row_major_strides(dims: &[usize]) -> Vec<isize> {
-    let mut strides = vec![1; dims.len()];
+pub fn row_major_strides(dims: &[usize]) -> Strides {
+    let mut strides = Strides::from_elem(1, dims.len());
     for axis in (1..dims.len()).rev() {
         strides[axis - 1] = strides[axis] * dims[axis] as isize;
     }

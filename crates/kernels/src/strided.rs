@@ -1,6 +1,8 @@
 //! Walking several arrays in step: strides over one set of extents, with axes merged where every
 //! array allows it.
 
+use smallvec::SmallVec;
+
 use crate::MAX_AXES;
 
 /// One set of extents and, for each of `N` arrays, the distance between neighbours on each axis.
@@ -14,10 +16,13 @@ pub(crate) struct Walk<const N: usize> {
     rank: usize,
 }
 
+/// A stride for each axis, on the stack.
+pub type Strides = SmallVec<[isize; MAX_AXES]>;
+
 /// Row-major strides of `dims` seen as the larger `out_dims`: zero along the axes where it
 /// broadcasts. One for each of `out_dims`.
-pub fn broadcast_strides(dims: &[usize], out_dims: &[usize]) -> Vec<isize> {
-    let mut strides = vec![0; out_dims.len()];
+pub fn broadcast_strides(dims: &[usize], out_dims: &[usize]) -> Strides {
+    let mut strides = Strides::from_elem(0, out_dims.len());
     let lead = out_dims.len() - dims.len();
     let mut step = 1;
     for axis in (0..dims.len()).rev() {

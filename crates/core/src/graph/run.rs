@@ -223,7 +223,8 @@ fn part<'a>(arena: &'a mut Arena, values: &'a Values, location: &Location) -> Re
     match location.place {
         Place::Arena(offset) => {
             let start = offset + location.start;
-            let (_, mut read) = arena.parts(&[], &[start..start + location.bytes]);
+            let part = start..start + location.bytes;
+            let (_, mut read) = arena.parts(&[], std::slice::from_ref(&part));
             Ok(read.remove(0))
         }
         _ => values.bytes(location),

@@ -2,6 +2,8 @@
 
 use std::ops::RangeFull;
 
+use smallvec::SmallVec;
+
 use crate::dtype::DTypes;
 use crate::error::{Error, Result};
 use crate::op::check_dtype;
@@ -52,11 +54,11 @@ impl Axes {
     }
 
     /// For each axis of `shape`, whether it is reduced.
-    pub(crate) fn reduced(&self, op: &str, shape: &Shape) -> Result<Vec<bool>> {
+    pub(crate) fn reduced(&self, op: &str, shape: &Shape) -> Result<SmallVec<[bool; MAX_RANK]>> {
         let Some(list) = &self.list else {
-            return Ok(vec![true; shape.rank()]);
+            return Ok(SmallVec::from_elem(true, shape.rank()));
         };
-        let mut reduced = vec![false; shape.rank()];
+        let mut reduced = SmallVec::from_elem(false, shape.rank());
         for &axis in list {
             let index = shape.axis(op, axis)?;
             if std::mem::replace(&mut reduced[index], true) {

@@ -144,5 +144,5 @@ fn sums_to_bias(graph: &Graph, node: usize) -> bool {
     let shape = &graph.spec(inputs[0]).shape;
     let reduced = sum.axes.reduced("bias", shape);
     graph.nodes[node].outputs[0].shape.rank() == 1
-        && reduced.is_ok_and(|reduced| reduced == [true, true, true, false])
+        && reduced.is_ok_and(|reduced| reduced[..] == [true, true, true, false])
 }
