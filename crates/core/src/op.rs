@@ -180,6 +180,16 @@ impl Saves {
         Saves { inputs: 1 << index, outputs: 0 }
     }
 
+    /// One output.
+    pub const fn output(index: usize) -> Saves {
+        Saves { inputs: 0, outputs: 1 << index }
+    }
+
+    /// These and the others.
+    pub const fn and(self, other: Saves) -> Saves {
+        Saves { inputs: self.inputs | other.inputs, outputs: self.outputs | other.outputs }
+    }
+
     pub(crate) fn has_input(self, index: usize) -> bool {
         self.inputs & (1 << index.min(31)) != 0
     }

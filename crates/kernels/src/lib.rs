@@ -11,10 +11,12 @@
 //! - [`vecmath`], [`chain`]: functions of one element, and chains of them over blocks.
 //! - [`gemm`], [`conv`]: matrix products and convolutions with their gradients.
 //! - [`pool`]: max and average pooling with their gradients.
+//! - [`batch_norm`]: batch normalisation with its gradients.
 //! - [`philox`]: random numbers.
 //! - [`naive`]: the oracle of the fast kernels.
 
 pub mod arena;
+pub mod batch_norm;
 pub mod buffer;
 pub mod chain;
 pub mod conv;

@@ -1,9 +1,10 @@
 //! What a tape holds: the calls that this thread made, as far as a tape tracks their inputs.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashSet;
 use std::rc::Rc;
 
+use crate::error::Result;
 use crate::op::{Gradient, Rule};
 use crate::shape::Spec;
 use crate::tensor::{Tensor, TensorId};
@@ -113,11 +114,12 @@ impl Recording {
 pub struct Call<'a> {
     record: &'a Record,
     upstreams: Vec<Option<Tensor>>,
+    shared: OnceCell<Vec<Tensor>>,
 }
 
 impl<'a> Call<'a> {
     pub(super) fn new(record: &'a Record, upstreams: Vec<Option<Tensor>>) -> Call<'a> {
-        Call { record, upstreams }
+        Call { record, upstreams, shared: OnceCell::new() }
     }
 
     /// The gradient with respect to the only output.
@@ -144,6 +146,18 @@ impl<'a> Call<'a> {
     /// If it was not declared.
     pub fn output(&self, index: usize) -> &Tensor {
         self.record.saved_outputs[index].as_ref().expect("the rule reads an output it did not save")
+    }
+
+    /// What a rule computes for several inputs at once: by `compute` the first time.
+    ///
+    /// # Errors
+    /// Those of `compute`.
+    pub fn shared(&self, compute: impl FnOnce() -> Result<Vec<Tensor>>) -> Result<&[Tensor]> {
+        if self.shared.get().is_none() {
+            // Nobody else sets it meanwhile: `compute` is not given the call.
+            let _ = self.shared.set(compute()?);
+        }
+        Ok(self.shared.get().expect("it was set above"))
     }
 
     /// Dtype and shape of an input; always known.

@@ -72,6 +72,12 @@ fn dispatch(case: &Case, attrs: &Attrs<'_>) -> Result<Tensor> {
             nn::sparse_softmax_cross_entropy_with_logits(x(0), x(1))
         }
         "nn.bias_add" => nn::BiasAdd { data_format: data_format(attrs)? }.call(x(0), x(1)),
+        "nn.batch_normalization" => {
+            let epsilon = attrs.float("variance_epsilon", 0.0)?;
+            nn::batch_normalization(x(0), x(1), x(2), Some(x(3)), Some(x(4)), epsilon)
+        }
+        "nn.moments" => moments(x(0), attrs),
+        "compat.v1.nn.fused_batch_norm" => fused_batch_norm(&case.inputs, attrs),
         "nn.conv2d" => conv2d(x(0), x(1), attrs),
         "nn.max_pool" | "nn.max_pool2d" => pool(attrs)?.max_pool(x(0)),
         "nn.avg_pool" | "nn.avg_pool2d" => pool(attrs)?.avg_pool(x(0)),
@@ -133,6 +139,30 @@ fn axes(attrs: &Attrs<'_>) -> Result<Axes> {
         Some(_) => Axes::list(attrs.ints("axis")?),
     };
     Ok(axes.keepdims(attrs.bool("keepdims")?))
+}
+
+/// The result that the attribute `output` names.
+fn chosen<const N: usize>(outputs: [Tensor; N], attrs: &Attrs<'_>) -> Result<Tensor> {
+    let index = attrs.int("output", 0)? as usize;
+    outputs.into_iter().nth(index).ok_or_else(|| Error::invalid_argument("no such output"))
+}
+
+fn moments(x: &Tensor, attrs: &Attrs<'_>) -> Result<Tensor> {
+    let axes = Axes::list(attrs.ints("axes")?).keepdims(attrs.bool("keepdims")?);
+    let (mean, variance) = nn::moments(x, axes)?;
+    chosen([mean, variance], attrs)
+}
+
+fn fused_batch_norm(inputs: &[Tensor], attrs: &Attrs<'_>) -> Result<Tensor> {
+    let is_training = attrs.get("is_training").is_none() || attrs.bool("is_training")?;
+    let op = nn::FusedBatchNorm {
+        epsilon: attrs.float("epsilon", 1e-3)?,
+        is_training,
+        ..Default::default()
+    };
+    let running = inputs.get(3).zip(inputs.get(4));
+    let (y, mean, variance) = op.call(&inputs[0], &inputs[1], &inputs[2], running)?;
+    chosen([y, mean, variance], attrs)
 }
 
 fn argmax(x: &Tensor, attrs: &Attrs<'_>) -> Result<Tensor> {

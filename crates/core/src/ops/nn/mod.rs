@@ -1,16 +1,20 @@
 //! `tf.nn`: layers' arithmetic and losses.
 
 mod avg_pool;
+mod batch_normalization;
 mod bias_add;
 mod conv2d;
 mod conv2d_backprop_filter;
 mod conv2d_backprop_input;
 mod dropout;
+mod fused_batch_norm;
+mod fused_batch_norm_grad;
 mod fused_conv2d;
 mod fused_conv2d_backprop_filter;
 mod fused_pool_relu_grad;
 mod log_softmax;
 mod max_pool;
+mod moments;
 mod pool;
 mod relu;
 mod rows;
@@ -21,16 +25,20 @@ mod window;
 
 pub use crate::ops::math::{sigmoid, tanh};
 pub use avg_pool::{AvgPool, AvgPoolGrad, avg_pool};
+pub use batch_normalization::batch_normalization;
 pub use bias_add::{BiasAdd, bias_add};
 pub use conv2d::{Conv2D, conv2d};
 pub use conv2d_backprop_filter::{Conv2DBackpropFilter, conv2d_backprop_filter};
 pub use conv2d_backprop_input::{Conv2DBackpropInput, conv2d_backprop_input};
 pub use dropout::{Dropout, ScaleKept, dropout};
+pub use fused_batch_norm::{FusedBatchNorm, fused_batch_norm};
+pub use fused_batch_norm_grad::FusedBatchNormGrad;
 pub use fused_conv2d::FusedConv2D;
 pub use fused_conv2d_backprop_filter::FusedConv2DBackpropFilter;
 pub use fused_pool_relu_grad::FusedPoolReluGrad;
 pub use log_softmax::{LogSoftmax, log_softmax};
 pub use max_pool::{MaxPool, MaxPoolGrad, MaxPoolGradGrad, max_pool};
+pub use moments::moments;
 pub use pool::Pool2D;
 pub use relu::{Relu, ReluGrad, relu};
 pub use softmax::{Softmax, softmax};

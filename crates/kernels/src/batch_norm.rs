@@ -1,0 +1,334 @@
+//! Batch normalisation: each channel of an array, its last axis, brought to mean 0 and variance 1,
+//! then scaled and shifted; and the gradients.
+//!
+//! # How it is done
+//! Each kernel goes over memory once. Mean and variance come from blocks of rows that stay in the
+//! cache: a block is summed, then the squares of the distances from its own mean are, so no digits
+//! are lost to a mean far from zero. The blocks are put together in `f64`, in their order.
+//! Statistics are in the accumulator type, `f32` for the 16-bit floats.
+
+use std::ops::Range;
+
+use crate::buffer::{AllocError, Buffer};
+use crate::element::{Float, Number};
+use crate::parallel::for_each_chunk_mut;
+use crate::simd::{Level, vectorize};
+
+/// Elements of a block, which the second-level cache holds.
+const BLOCK_LEN: usize = 1 << 15;
+/// The most rows that are summed one after the other: more would cost digits.
+const MAX_BLOCK_ROWS: usize = 512;
+
+/// The statistics of each channel.
+#[derive(Clone, Copy, Debug)]
+pub struct Statistics<'a, A> {
+    /// The mean.
+    pub mean: &'a [A],
+    /// One over the standard deviation.
+    pub inverse_deviation: &'a [A],
+}
+
+/// How an array falls into blocks of whole rows; it depends on the shape alone.
+#[derive(Clone, Copy)]
+struct Blocks {
+    channels: usize,
+    len: usize,
+    block_len: usize,
+}
+
+impl Blocks {
+    fn new(len: usize, channels: usize) -> Self {
+        assert!(
+            channels > 0 && len.is_multiple_of(channels),
+            "batch_norm: {len} elements of {channels} channels"
+        );
+        let rows = (BLOCK_LEN / channels).clamp(1, MAX_BLOCK_ROWS);
+        Self { channels, len, block_len: rows * channels }
+    }
+
+    fn range(&self, block: usize) -> Range<usize> {
+        block * self.block_len..self.len.min((block + 1) * self.block_len)
+    }
+
+    fn rows(&self, block: usize) -> f64 {
+        (self.range(block).len() / self.channels) as f64
+    }
+
+    /// Calls `sum` with the range of every block and `N` rows of sums for it, in parallel. The result
+    /// has the rows of the blocks one after the other.
+    fn sums<A: Number, const N: usize>(
+        &self,
+        sum: impl Fn(Range<usize>, [&mut [A]; N]) + Sync,
+    ) -> Result<Buffer, AllocError> {
+        let count = self.len.div_ceil(self.block_len);
+        let len = count.saturating_mul(N * self.channels);
+        let mut buffer = Buffer::uninit_reused(len.saturating_mul(size_of::<A>()))?;
+        for_each_chunk_mut(buffer.as_mut_slice::<A>(), N * self.channels, |block, sums| {
+            let mut rows = sums.chunks_exact_mut(self.channels);
+            let row = |_| rows.next().expect("a chunk of N rows");
+            sum(self.range(block), std::array::from_fn(row));
+        });
+        Ok(buffer)
+    }
+}
+
+/// The mean and the variance of each channel of `x`: NaN where `x` is empty. The variance is the
+/// mean of the squared distances from the mean, not the unbiased one.
+///
+/// ```
+/// use tapeflow_kernels::{batch_norm::moments, simd::Level};
+/// let (mut mean, mut variance) = ([0.0; 2], [0.0; 2]);
+/// moments(Level::best(), &[1.0f32, 5.0, 3.0, 5.0], &mut mean, &mut variance)?;
+/// assert_eq!((mean, variance), ([2.0, 5.0], [1.0, 0.0]));
+/// # Ok::<(), tapeflow_kernels::buffer::AllocError>(())
+/// ```
+///
+/// # Errors
+/// [`AllocError`] when there is no memory for the sums of the blocks.
+///
+/// # Panics
+/// If the lengths do not fit each other, or there is no channel.
+pub fn moments<T: Float>(
+    level: Level,
+    x: &[T],
+    mean: &mut [T::Accumulator],
+    variance: &mut [T::Accumulator],
+) -> Result<(), AllocError> {
+    let channels = mean.len();
+    assert_eq!(variance.len(), channels, "batch_norm: variance of {channels} channels");
+    let blocks = Blocks::new(x.len(), channels);
+    let sums = blocks.sums(|range, sums| {
+        vectorize!(level, || block_moments(&x[range], sums));
+    })?;
+    let parts = || sums.as_slice::<T::Accumulator>().chunks_exact(3 * channels).enumerate();
+    let rows = (x.len() / channels) as f64;
+    for (channel, (mean, variance)) in mean.iter_mut().zip(variance).enumerate() {
+        let sum_of = |part: &[T::Accumulator], row: usize| part[row * channels + channel].to_f64();
+        let sum = parts().map(|(i, part)| {
+            // Of an infinite mean there is no distance.
+            let distance = Some(sum_of(part, 1)).filter(|sum| sum.is_finite());
+            sum_of(part, 0) * blocks.rows(i) + distance.unwrap_or(0.0)
+        });
+        let center = sum.sum::<f64>() / rows;
+        let squares = parts().map(|(i, part)| {
+            // The squares are around a rounded mean of the block; to be around `center`.
+            let distance = sum_of(part, 0) - center;
+            let shift = distance * (distance * blocks.rows(i) + 2.0 * sum_of(part, 1));
+            sum_of(part, 2) + shift
+        });
+        *mean = T::Accumulator::from_f64(center);
+        *variance = T::Accumulator::from_f64(squares.sum::<f64>() / rows);
+    }
+    Ok(())
+}
+
+/// The mean of a block, about; the sum of the distances from it, which is not quite zero; and the
+/// sum of their squares.
+#[inline(always)]
+fn block_moments<T: Float>(x: &[T], [mean, distances, squares]: [&mut [T::Accumulator]; 3]) {
+    let channels = mean.len();
+    for sums in [&mut *mean, &mut *distances, &mut *squares] {
+        sums.fill(T::Accumulator::ZERO);
+    }
+    for row in x.chunks_exact(channels) {
+        for (sum, x) in mean.iter_mut().zip(row) {
+            *sum = sum.add(x.to_accumulator());
+        }
+    }
+    let scale = T::Accumulator::from_f64(1.0 / (x.len() / channels) as f64);
+    mean.iter_mut().for_each(|sum| *sum = sum.mul(scale));
+    for row in x.chunks_exact(channels) {
+        let sums = distances.iter_mut().zip(squares.iter_mut());
+        for ((sum, square), (&mean, x)) in sums.zip(mean.iter().zip(row)) {
+            let distance = x.to_accumulator().sub(mean);
+            *sum = sum.add(distance);
+            *square = square.add(distance.mul(distance));
+        }
+    }
+}
+
+/// `(x - mean) * inverse_deviation * scale + offset` into `y`, channel by channel.
+///
+/// ```
+/// use tapeflow_kernels::{batch_norm::{Statistics, normalize}, simd::Level};
+/// let statistics = Statistics { mean: &[2.0, 5.0], inverse_deviation: &[1.0, 0.5] };
+/// let mut y = [0.0f32; 4];
+/// let x = [1.0, 5.0, 3.0, 7.0];
+/// normalize(Level::best(), &x, statistics, &[10.0, 10.0], &[0.5, 0.5], &mut y)?;
+/// assert_eq!(y, [-9.5, 0.5, 10.5, 10.5]);
+/// # Ok::<(), tapeflow_kernels::buffer::AllocError>(())
+/// ```
+///
+/// # Errors
+/// [`AllocError`] when there is no memory for a number per channel.
+///
+/// # Panics
+/// If the lengths do not fit each other, or there is no channel.
+pub fn normalize<T: Float>(
+    level: Level,
+    x: &[T],
+    statistics: Statistics<'_, T::Accumulator>,
+    scale: &[T::Accumulator],
+    offset: &[T::Accumulator],
+    y: &mut [T],
+) -> Result<(), AllocError> {
+    let channels = offset.len();
+    let blocks = Blocks::new(x.len(), channels);
+    assert_eq!(y.len(), x.len(), "batch_norm: output");
+    assert_eq!(statistics.mean.len(), channels, "batch_norm: mean");
+    let factors = products(statistics.inverse_deviation, scale)?;
+    let factors = factors.as_slice::<T::Accumulator>();
+    for_each_chunk_mut(y, blocks.block_len, |block, y| {
+        let x = &x[blocks.range(block)];
+        vectorize!(level, || {
+            for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
+                let numbers = statistics.mean.iter().zip(factors).zip(offset);
+                for ((y, x), ((&mean, &factor), &offset)) in y.iter_mut().zip(x).zip(numbers) {
+                    let value = x.to_accumulator().sub(mean).mul(factor).add(offset);
+                    *y = T::from_accumulator(value);
+                }
+            }
+        });
+    });
+    Ok(())
+}
+
+/// The products of the elements of two slices of one length.
+fn products<A: Number>(a: &[A], b: &[A]) -> Result<Buffer, AllocError> {
+    assert_eq!(a.len(), b.len(), "batch_norm: numbers of channels");
+    let mut out = Buffer::uninit_reused(size_of_val(a))?;
+    for (out, (&a, &b)) in out.as_mut_slice::<A>().iter_mut().zip(a.iter().zip(b)) {
+        *out = a.mul(b);
+    }
+    Ok(out)
+}
+
+/// The gradients of [`normalize`] with respect to scale and offset: the sums of
+/// `dy * (x - mean) * inverse_deviation` and of `dy` into `dscale` and `doffset`.
+///
+/// # Errors
+/// [`AllocError`] when there is no memory for the sums of the blocks.
+///
+/// # Panics
+/// If the lengths do not fit each other, or there is no channel.
+pub fn normalize_grad_sums<T: Float>(
+    level: Level,
+    dy: &[T],
+    x: &[T],
+    statistics: Statistics<'_, T::Accumulator>,
+    dscale: &mut [T::Accumulator],
+    doffset: &mut [T::Accumulator],
+) -> Result<(), AllocError> {
+    let channels = statistics.mean.len();
+    let blocks = Blocks::new(x.len(), channels);
+    assert_eq!(dy.len(), x.len(), "batch_norm: gradient");
+    assert_eq!((dscale.len(), doffset.len()), (channels, channels), "batch_norm: gradients");
+    let sums = blocks.sums(|range, [dscale, doffset]| {
+        let (dy, x) = (&dy[range.clone()], &x[range]);
+        vectorize!(level, || block_grad_sums(dy, x, statistics.mean, dscale, doffset));
+    })?;
+    let parts = || sums.as_slice::<T::Accumulator>().chunks_exact(2 * channels);
+    let total = |index: usize| parts().map(|part| part[index].to_f64()).sum::<f64>();
+    for channel in 0..channels {
+        let inverse = statistics.inverse_deviation[channel].to_f64();
+        dscale[channel] = T::Accumulator::from_f64(total(channel) * inverse);
+        doffset[channel] = T::Accumulator::from_f64(total(channels + channel));
+    }
+    Ok(())
+}
+
+/// The sums of `dy * (x - mean)` and of `dy` over a block.
+#[inline(always)]
+fn block_grad_sums<T: Float>(
+    dy: &[T],
+    x: &[T],
+    mean: &[T::Accumulator],
+    products: &mut [T::Accumulator],
+    sums: &mut [T::Accumulator],
+) {
+    products.fill(T::Accumulator::ZERO);
+    sums.fill(T::Accumulator::ZERO);
+    for (dy, x) in dy.chunks_exact(mean.len()).zip(x.chunks_exact(mean.len())) {
+        let totals = products.iter_mut().zip(sums.iter_mut());
+        for ((dy, x), (&mean, (product, sum))) in dy.iter().zip(x).zip(mean.iter().zip(totals)) {
+            let dy = dy.to_accumulator();
+            *product = product.add(dy.mul(x.to_accumulator().sub(mean)));
+            *sum = sum.add(dy);
+        }
+    }
+}
+
+/// The gradient of [`normalize`] with respect to `x`, into `dx`.
+///
+/// With `sums`, the `dscale` and `doffset` of [`normalize_grad_sums`], the statistics are those of
+/// `x` itself and depend on it:
+/// `scale * inverse_deviation * (dy - mean(dy) - x_hat * mean(dy * x_hat))`, where `x_hat` is the
+/// normalised `x`. Without, they are given: `scale * inverse_deviation * dy`.
+///
+/// # Errors
+/// [`AllocError`] when there is no memory for a few numbers per channel.
+///
+/// # Panics
+/// If the lengths do not fit each other, or there is no channel.
+pub fn normalize_grad<T: Float>(
+    level: Level,
+    dy: &[T],
+    x: &[T],
+    statistics: Statistics<'_, T::Accumulator>,
+    scale: &[T::Accumulator],
+    sums: Option<[&[T::Accumulator]; 2]>,
+    dx: &mut [T],
+) -> Result<(), AllocError> {
+    let channels = statistics.mean.len();
+    let blocks = Blocks::new(x.len(), channels);
+    assert_eq!((dy.len(), dx.len()), (x.len(), x.len()), "batch_norm: gradients");
+    let factors = products(statistics.inverse_deviation, scale)?;
+    let factors = factors.as_slice::<T::Accumulator>();
+    let Some([dscale, doffset]) = sums else {
+        for_each_chunk_mut(dx, blocks.block_len, |block, dx| {
+            let dy = &dy[blocks.range(block)];
+            vectorize!(level, || {
+                for (dx, dy) in dx.chunks_exact_mut(channels).zip(dy.chunks_exact(channels)) {
+                    for ((dx, dy), &factor) in dx.iter_mut().zip(dy).zip(factors) {
+                        *dx = T::from_accumulator(dy.to_accumulator().mul(factor));
+                    }
+                }
+            });
+        });
+        return Ok(());
+    };
+    // dx = (dy - mean_dy - (x - mean) * slope) * factor
+    let per_row = T::Accumulator::from_f64(1.0 / (x.len() / channels) as f64);
+    let (mut slopes, mut means) =
+        (products(dscale, statistics.inverse_deviation)?, Buffer::from_slice(doffset)?);
+    for sums in [&mut slopes, &mut means] {
+        sums.as_mut_slice::<T::Accumulator>().iter_mut().for_each(|sum| *sum = sum.mul(per_row));
+    }
+    let (slopes, means) = (slopes.as_slice::<T::Accumulator>(), means.as_slice());
+    for_each_chunk_mut(dx, blocks.block_len, |block, dx| {
+        let (dy, x) = (&dy[blocks.range(block)], &x[blocks.range(block)]);
+        let numbers = [statistics.mean, slopes, means, factors];
+        vectorize!(level, || block_grad(dy, x, numbers, dx));
+    });
+    Ok(())
+}
+
+#[inline(always)]
+fn block_grad<T: Float>(
+    dy: &[T],
+    x: &[T],
+    [mean, slopes, dy_means, factors]: [&[T::Accumulator]; 4],
+    dx: &mut [T],
+) {
+    let channels = mean.len();
+    let rows = dy.chunks_exact(channels).zip(x.chunks_exact(channels));
+    for (dx, (dy, x)) in dx.chunks_exact_mut(channels).zip(rows) {
+        let numbers = mean.iter().zip(slopes).zip(dy_means.iter().zip(factors));
+        let values = dy.iter().zip(x).zip(numbers);
+        for (dx, ((dy, x), ((&mean, &slope), (&dy_mean, &factor)))) in dx.iter_mut().zip(values) {
+            let share = x.to_accumulator().sub(mean).mul(slope);
+            let value = dy.to_accumulator().sub(dy_mean).sub(share).mul(factor);
+            *dx = T::from_accumulator(value);
+        }
+    }
+}
