@@ -6,8 +6,11 @@ use std::hint::{self, black_box};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use tapeflow_kernels::batch_norm::{
+    Statistics, moments, normalize, normalize_grad, normalize_grad_sums,
+};
 use tapeflow_kernels::conv::fused::{
-    Epilogue, conv2d_backprop_filter_pooled, conv2d_bias, conv2d_bias_max_pool, relu_max_pool_grad,
+    BiasRelu, conv2d_backprop_filter_pooled, conv2d_bias, conv2d_bias_max_pool, relu_max_pool_grad,
 };
 use tapeflow_kernels::conv::{
     Conv2dGeometry, conv2d, conv2d_backprop_filter, conv2d_backprop_input,
@@ -186,11 +189,11 @@ fn bench_fused(name: &str, batch: usize, size: usize, in_c: usize, out_c: usize)
     let level = Level::best();
     let ok = "memory for scratch";
     report(&format!("{name} +bias+relu"), || {
-        let epilogue = Epilogue { bias: &bias, relu: true };
+        let epilogue = BiasRelu { bias: &bias, relu: true };
         conv2d_bias(level, &g, &x, &filters, epilogue, &mut conv).expect(ok);
     });
     report(&format!("{name} +bias+relu+pool"), || {
-        let epilogue = Epilogue { bias: &bias, relu: true };
+        let epilogue = BiasRelu { bias: &bias, relu: true };
         conv2d_bias_max_pool(level, &g, &pool, &x, &filters, epilogue, &mut y, &mut places)
             .expect(ok);
     });
@@ -259,6 +262,28 @@ fn bench_call(name: &str, pause: Duration, call: impl Fn()) {
     times.sort();
     let [median, tenth] = [2, 10].map(|part| times[times.len() / part].as_nanos());
     println!("{name:<28} median {median:>7} ns  10% {tenth:>7} ns");
+}
+
+/// Batch normalisation of the deeper net's images.
+fn bench_batch_norm(size: usize, channels: usize) {
+    let len = BATCH * size * size * channels;
+    let (x, mut y, dy) = (values(len), values(len), values(len));
+    let (scale, offset) = (values(channels), values(channels));
+    let mut sums = [0, 1, 2, 3].map(|_: usize| values(channels));
+    let [mean, inverse_deviation, dscale, doffset] = &mut sums;
+    let (level, ok) = (Level::best(), "memory for sums");
+    let name = format!("batch_norm {size}x{size}x{channels}");
+    report(&format!("{name} forward"), || {
+        moments(level, &x, mean, inverse_deviation).expect(ok);
+        let statistics = Statistics { mean, inverse_deviation };
+        normalize(level, &x, statistics, &scale, &offset, &mut y).expect(ok);
+    });
+    let statistics = Statistics { mean, inverse_deviation };
+    report(&format!("{name} gradient"), || {
+        normalize_grad_sums(level, &dy, &x, statistics, dscale, doffset).expect(ok);
+        let sums = Some([&dscale[..], &doffset[..]]);
+        normalize_grad(level, &dy, &x, statistics, &scale, sums, &mut y).expect(ok);
+    });
 }
 
 fn main() {

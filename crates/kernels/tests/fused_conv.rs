@@ -5,7 +5,7 @@ mod common;
 
 use common::{Random, assert_close};
 use tapeflow_kernels::conv::fused::{
-    Epilogue, NO_PLACE, conv2d_backprop_filter_pooled, conv2d_bias, conv2d_bias_max_pool,
+    BiasRelu, NO_PLACE, conv2d_backprop_filter_pooled, conv2d_bias, conv2d_bias_max_pool,
     relu_max_pool_grad,
 };
 use tapeflow_kernels::conv::{Conv2dGeometry, conv2d_backprop_filter, conv2d_backprop_filter_at};
@@ -146,7 +146,7 @@ fn compare<T: Float>(
     let bias = whole::<T>(random, g.out_c, false);
     let dy = whole::<T>(random, g.batch * pool.out_image_len(), odd_ones);
     let expected = unfused(g, pool, [&x, &filters, &bias, &dy], relu);
-    let epilogue = Epilogue { bias: &bias, relu };
+    let epilogue = BiasRelu { bias: &bias, relu };
     for level in Level::available() {
         let what = |name: &str| format!("{name} {level} relu {relu} {g:?} {pool:?}");
         // What was in the outputs before must not matter.
@@ -260,7 +260,7 @@ fn gradients_of_values_that_are_not_whole() {
     let filters = random.values::<f32>(conv.filters_len());
     let bias = random.values::<f32>(conv.out_c);
     let dy = random.values::<f32>(pool.batch * pool.out_image_len());
-    let epilogue = Epilogue { bias: &bias, relu: true };
+    let epilogue = BiasRelu { bias: &bias, relu: true };
     let results = [1, 2, 3].map(|threads| {
         set_threads(threads);
         let level = Level::best();
@@ -303,7 +303,7 @@ fn places_made_up_spread_nothing() {
 fn empty_batches() {
     let conv = same_conv([0, 4, 1, 3]);
     let pool = pool_2x2(&conv);
-    let epilogue = Epilogue { bias: &[1.0f32; 3], relu: true };
+    let epilogue = BiasRelu { bias: &[1.0f32; 3], relu: true };
     let level = Level::best();
     conv2d_bias(level, &conv, &[], &[0.0; 27], epilogue, &mut []).unwrap();
     conv2d_bias_max_pool(level, &conv, &pool, &[], &[0.0; 27], epilogue, &mut [], &mut []).unwrap();

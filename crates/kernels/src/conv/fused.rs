@@ -37,14 +37,14 @@ const MAX_WINDOW: usize = NO_PLACE as usize;
 
 /// What follows a convolution.
 #[derive(Clone, Copy, Debug)]
-pub struct Epilogue<'a, T> {
+pub struct BiasRelu<'a, T> {
     /// A number for each output channel, added.
     pub bias: &'a [T],
     /// Whether negative results become zero.
     pub relu: bool,
 }
 
-impl<T: Number> Epilogue<'_, T> {
+impl<T: Number> BiasRelu<'_, T> {
     #[inline(always)]
     pub(super) fn finish(&self, value: T, bias: T) -> T {
         let value = value.add(bias);
@@ -69,14 +69,14 @@ impl<T: Number> Epilogue<'_, T> {
 ///
 /// ```
 /// use tapeflow_kernels::conv::Conv2dGeometry;
-/// use tapeflow_kernels::conv::fused::{Epilogue, conv2d_bias};
+/// use tapeflow_kernels::conv::fused::{BiasRelu, conv2d_bias};
 /// use tapeflow_kernels::simd::Level;
 /// let geometry = Conv2dGeometry {
 ///     batch: 1, in_h: 2, in_w: 3, in_c: 1, k_h: 2, k_w: 2, out_c: 1, out_h: 1, out_w: 2,
 ///     stride_h: 1, stride_w: 1, dilation_h: 1, dilation_w: 1, pad_top: 0, pad_left: 0, groups: 1,
 /// };
 /// let (x, mut y) = ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [0.0f32; 2]);
-/// let epilogue = Epilogue { bias: &[-14.0], relu: true };
+/// let epilogue = BiasRelu { bias: &[-14.0], relu: true };
 /// conv2d_bias(Level::best(), &geometry, &x, &[1.0; 4], epilogue, &mut y)?;
 /// assert_eq!(y, [0.0, 2.0]);
 /// # Ok::<(), tapeflow_kernels::buffer::AllocError>(())
@@ -92,7 +92,7 @@ pub fn conv2d_bias<T: Number>(
     geometry: &Conv2dGeometry,
     x: &[T],
     filters: &[T],
-    epilogue: Epilogue<'_, T>,
+    epilogue: BiasRelu<'_, T>,
     y: &mut [T],
 ) -> Result<(), AllocError> {
     geometry.check(x.len(), filters.len(), y.len());
@@ -142,7 +142,7 @@ pub fn conv2d_bias_max_pool<T: Number>(
     pool: &Pool2dGeometry,
     x: &[T],
     filters: &[T],
-    epilogue: Epilogue<'_, T>,
+    epilogue: BiasRelu<'_, T>,
     y: &mut [T],
     places: &mut [u8],
 ) -> Result<(), AllocError> {

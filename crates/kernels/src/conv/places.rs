@@ -1,6 +1,6 @@
 //! Max pooling that keeps the place of each maximum in a byte, and the way back by these places.
 
-use super::fused::Epilogue;
+use super::fused::BiasRelu;
 use crate::element::Number;
 use crate::pool::{LANES, Pool2dGeometry, larger};
 
@@ -19,7 +19,7 @@ pub(super) struct ConvRows<'a, T> {
 pub(super) fn pool_row<T: Number>(
     g: &Pool2dGeometry,
     conv: ConvRows<'_, T>,
-    epilogue: &Epilogue<'_, T>,
+    epilogue: &BiasRelu<'_, T>,
     out_y: usize,
     y: &mut [T],
     places: &mut [u8],
@@ -54,7 +54,7 @@ pub(super) fn pool_row<T: Number>(
 fn pool_window<T: Number>(
     conv: &[T],
     pixels: impl Iterator<Item = (u8, usize)> + Clone,
-    epilogue: &Epilogue<'_, T>,
+    epilogue: &BiasRelu<'_, T>,
     y: &mut [T],
     places: &mut [u8],
 ) {
@@ -72,7 +72,7 @@ fn pool_window<T: Number>(
 fn pool_lanes<T: Number, const N: usize>(
     conv: &[T],
     mut pixels: impl Iterator<Item = (u8, usize)>,
-    epilogue: &Epilogue<'_, T>,
+    epilogue: &BiasRelu<'_, T>,
     channel: usize,
     y: &mut [T],
     places: &mut [u8],

@@ -1,6 +1,6 @@
 //! Convolution, bias, relu and max pooling as one op.
 
-use tapeflow_kernels::conv::fused::{self, Epilogue};
+use tapeflow_kernels::conv::fused::{self, BiasRelu};
 use tapeflow_kernels::pool::Pool2dGeometry;
 use tapeflow_kernels::simd::Level;
 
@@ -87,7 +87,7 @@ impl Op for FusedConv2D {
         let level = Level::best();
         dispatch!(product, input.dtype(), T => {
             let (x, filters) = (input.data::<T>(), filters.data::<T>());
-            let epilogue = Epilogue { bias: bias.data::<T>(), relu: self.relu };
+            let epilogue = BiasRelu { bias: bias.data::<T>(), relu: self.relu };
             let done = match (&self.pool, outputs) {
                 (Some(pool), [y, argmax]) => {
                     let shape = Shape::from([conv.batch, conv.out_h, conv.out_w, conv.out_c]);
