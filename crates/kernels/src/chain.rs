@@ -14,8 +14,8 @@ mod program;
 use std::array;
 use std::mem::{MaybeUninit, take};
 
-use crate::parallel::{SharedMut, for_each_index};
-use crate::simd::{Level, vectorize};
+use crate::parallel::{SharedMut, for_each_chunk_mut, for_each_index};
+use crate::simd::{Level, Task};
 
 pub use function::Function;
 pub use operand::{Input, Output, Values, repeats};
@@ -83,8 +83,7 @@ fn run_at(
             *part = unsafe { shared.part(start, end) };
         }
         let outputs = &mut outputs[..program.outputs];
-        let work = Piece { program, inputs, block, start, end };
-        vectorize!(level, || work.run(outputs));
+        level.run(Piece { program, inputs, outputs, block, start, end });
     });
 }
 
@@ -131,38 +130,47 @@ impl Shared<'_> {
     }
 }
 
-/// Room for a block; one that is not used is not touched.
-type Slot = MaybeUninit<[f32; BLOCK]>;
+/// Room for a block, and a little more: blocks that lie whole pages apart would compete for the same
+/// lines of the cache, and a load would wait for a store that only looks like its own.
+const SLOT: usize = BLOCK + 5 * 16;
+
+/// On a line of its own, so that no vector crosses from one to the next.
+#[repr(align(64))]
+struct Slot([f32; SLOT]);
+
+/// Slots of which those that are not used are not touched.
+type Slots<const N: usize> = [MaybeUninit<Slot>; N];
 
 /// The elements from `start`, which begins a block, to before `end`.
-struct Piece<'a> {
+struct Piece<'a, 'b> {
     program: &'a Program,
     inputs: &'a [Input<'a>],
+    outputs: &'a mut [Part<'b>],
     block: usize,
     start: usize,
     end: usize,
 }
 
-impl Piece<'_> {
+impl Task for Piece<'_, '_> {
     #[inline(always)]
-    fn run(&self, outputs: &mut [Part<'_>]) {
-        let mut slots = [const { Slot::uninit() }; MAX_REGISTERS];
+    fn run(self) {
+        let mut slots: Slots<MAX_REGISTERS> = [const { MaybeUninit::uninit() }; MAX_REGISTERS];
         let mut registers: [&mut [f32]; MAX_REGISTERS] = array::from_fn(|_| &mut [][..]);
         for (register, slot) in registers.iter_mut().zip(&mut slots).take(self.program.registers) {
-            *register = slot.write([0.0; BLOCK]);
+            *register = &mut slot.write(Slot([0.0; SLOT])).0;
         }
-        let mut slots = [const { Slot::uninit() }; MAX_INPUTS];
+        let mut slots: Slots<MAX_INPUTS> = [const { MaybeUninit::uninit() }; MAX_INPUTS];
         let mut loaded: [&mut [f32]; MAX_INPUTS] = array::from_fn(|_| &mut [][..]);
         for ((block, slot), input) in loaded.iter_mut().zip(&mut slots).zip(self.inputs) {
-            if !input.is_in_place(self.start, self.end, self.block) {
-                *block = slot.write([0.0; BLOCK]);
+            if !input.is_in_place(self.end, self.block) {
+                *block = &mut slot.write(Slot([0.0; SLOT])).0;
             }
         }
-        let mut slots = [const { Slot::uninit() }; MAX_OUTPUTS];
+        let mut slots: Slots<MAX_OUTPUTS> = [const { MaybeUninit::uninit() }; MAX_OUTPUTS];
         let mut truths: [&mut [f32]; MAX_OUTPUTS] = array::from_fn(|_| &mut [][..]);
-        for ((block, slot), output) in truths.iter_mut().zip(&mut slots).zip(&*outputs) {
+        for ((block, slot), output) in truths.iter_mut().zip(&mut slots).zip(&*self.outputs) {
             if matches!(output, Part::Bool(_)) {
-                *block = slot.write([0.0; BLOCK]);
+                *block = &mut slot.write(Slot([0.0; SLOT])).0;
             }
         }
         for at in (self.start..self.end).step_by(self.block) {
@@ -177,11 +185,11 @@ impl Piece<'_> {
             }
             let mut inputs: [&[f32]; MAX_INPUTS] = [&[]; MAX_INPUTS];
             for ((values, input), block) in inputs.iter_mut().zip(self.inputs).zip(&loaded) {
-                let in_place = if block.is_empty() { input.in_place(at, len) } else { None };
-                *values = in_place.unwrap_or_else(|| &block[..len]);
+                *values = if block.is_empty() { input.in_place(at, len) } else { &block[..len] };
             }
             let mut results: [&mut [f32]; MAX_OUTPUTS] = array::from_fn(|_| &mut [][..]);
-            for ((result, output), block) in results.iter_mut().zip(&mut *outputs).zip(&mut truths)
+            for ((result, output), block) in
+                results.iter_mut().zip(&mut *self.outputs).zip(&mut truths)
             {
                 *result = match output {
                     Part::F32(values) => &mut values[from..from + len],
@@ -189,8 +197,8 @@ impl Piece<'_> {
                 };
             }
             let mut registers = registers.each_mut().map(|register| &mut **register);
-            self.run_block(inputs, &mut registers, &mut results, len);
-            for (output, block) in outputs.iter_mut().zip(&truths) {
+            run_block(&self.program.instructions, inputs, &mut registers, &mut results, len);
+            for (output, block) in self.outputs.iter_mut().zip(&truths) {
                 if let Part::Bool(values) = output {
                     for (out, &truth) in values[from..from + len].iter_mut().zip(&**block) {
                         *out = u8::from(truth != 0.0);
@@ -199,32 +207,65 @@ impl Piece<'_> {
             }
         }
     }
+}
 
-    #[inline(always)]
-    fn run_block<'a>(
-        &self,
-        inputs: [&[f32]; MAX_INPUTS],
-        registers: &mut [&'a mut [f32]; MAX_REGISTERS],
-        outputs: &mut [&'a mut [f32]; MAX_OUTPUTS],
-        len: usize,
-    ) {
-        for &Instruction { function, operands, result } in &self.program.instructions {
-            // Taken out while it is written: it is never one of the operands.
-            let out = match result {
-                Target::Register(register) => take(&mut registers[register]),
-                Target::Output(output) => take(&mut outputs[output]),
-            };
-            let operands = operands.map(|operand| match operand {
-                Source::Input(input) => &inputs[input][..len],
-                Source::Result(Target::Register(register)) => &registers[register][..len],
-                Source::Result(Target::Output(output)) => &outputs[output][..len],
-            });
-            function.apply(&mut out[..len], operands);
-            match result {
-                Target::Register(register) => registers[register] = out,
-                Target::Output(output) => outputs[output] = out,
-            }
+#[inline(always)]
+fn run_block<'a>(
+    instructions: &[Instruction],
+    inputs: [&[f32]; MAX_INPUTS],
+    registers: &mut [&'a mut [f32]; MAX_REGISTERS],
+    outputs: &mut [&'a mut [f32]; MAX_OUTPUTS],
+    len: usize,
+) {
+    for &Instruction { function, operands, result } in instructions {
+        // Taken out while it is written: it is never one of the operands.
+        let out = match result {
+            Target::Register(register) => take(&mut registers[register]),
+            Target::Output(output) => take(&mut outputs[output]),
+        };
+        let operands = operands.map(|operand| match operand {
+            Source::Input(input) => &inputs[input][..len],
+            Source::Result(Target::Register(register)) => &registers[register][..len],
+            Source::Result(Target::Output(output)) => &outputs[output][..len],
+        });
+        function.apply(&mut out[..len], operands);
+        match result {
+            Target::Register(register) => registers[register] = out,
+            Target::Output(output) => outputs[output] = out,
         }
+    }
+}
+
+/// `out[i] = function(x[i])`, on blocks of a fixed length.
+///
+/// ```
+/// use tapeflow_kernels::chain::{Function, map};
+/// let mut out = [0.0; 2];
+/// map(Function::Sqrt, &[4.0, 9.0], &mut out);
+/// assert_eq!(out, [2.0, 3.0]);
+/// ```
+///
+/// # Panics
+/// If the lengths differ, or the function takes more than one operand.
+pub fn map(function: Function, x: &[f32], out: &mut [f32]) {
+    assert_eq!(function.operands(), 1);
+    assert_eq!(x.len(), out.len());
+    for_each_chunk_mut(out, BLOCK * PIECE, |index, out| {
+        let x = &x[index * BLOCK * PIECE..][..out.len()];
+        Level::best().run(Map { function, x, out });
+    });
+}
+
+struct Map<'a> {
+    function: Function,
+    x: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Task for Map<'_> {
+    #[inline(always)]
+    fn run(self) {
+        self.function.apply(self.out, [self.x; 3]);
     }
 }
 

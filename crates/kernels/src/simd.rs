@@ -184,6 +184,40 @@ macro_rules! vectorize {
 }
 pub(crate) use vectorize;
 
+/// Work that is compiled for each level however long it is: `run` is `#[inline(always)]`, which a
+/// closure cannot be.
+pub(crate) trait Task {
+    /// Does it.
+    fn run(self);
+}
+
+impl Level {
+    /// Runs `task` compiled for this level.
+    pub(crate) fn run(self, task: impl Task) {
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(
+            enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c,bmi1,bmi2"
+        )]
+        fn avx512(task: impl Task) {
+            task.run();
+        }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2")]
+        fn avx2(task: impl Task) {
+            task.run();
+        }
+        match self {
+            Self::Portable => task.run(),
+            // SAFETY: the token exists only where the CPU has these instructions.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => unsafe { avx2(task) },
+            // SAFETY: the token exists only where the CPU has these instructions.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => unsafe { avx512(task) },
+        }
+    }
+}
+
 impl fmt::Display for Level {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(["portable", "avx2", "avx512"][self.rank()])

@@ -57,18 +57,19 @@ impl<'a> Input<'a> {
         self.inner * self.values.len()
     }
 
-    /// Whether all blocks of this length from `start` to `end` can be read in place.
-    pub(super) fn is_in_place(&self, start: usize, end: usize, block: usize) -> bool {
-        let mut blocks = (start..end).step_by(block);
-        blocks.all(|at| self.in_place(at, block.min(end - at)).is_some())
+    /// Whether each block, all of length `block` up to the last one before `end`, lies in memory as
+    /// it is wanted.
+    pub(super) fn is_in_place(&self, end: usize, block: usize) -> bool {
+        let Values::F32(values) = self.values else { return false };
+        self.inner == 1 && (values.len() >= end || values.len().is_multiple_of(block))
     }
 
-    /// The elements from `at`, where they lie in memory as they are wanted.
+    /// The block that begins at `at`, of an input that [is in place](Self::is_in_place).
     #[inline(always)]
-    pub(super) fn in_place(&self, at: usize, len: usize) -> Option<&'a [f32]> {
-        let Values::F32(values) = self.values else { return None };
+    pub(super) fn in_place(&self, at: usize, len: usize) -> &'a [f32] {
+        let Values::F32(values) = self.values else { return &[] };
         let first = if at < values.len() { at } else { at % values.len() };
-        (self.inner == 1 && len <= values.len() - first).then(|| &values[first..first + len])
+        &values[first..first + len]
     }
 
     /// Copies the elements from `at` to `block`.
