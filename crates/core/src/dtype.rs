@@ -224,9 +224,13 @@ impl Element for bool {
 }
 
 /// Evaluates an expression of type `Result<_>` with `$T` bound to the stored type of a dtype of
-/// one family: `float`, `product` (what matrix products and convolutions take), `number` (floats
+/// one family: `half` (the two 16-bit floats), `float`, `product` (what matrix products and convolutions take), `number` (floats
 /// and integers) or `any` (`bool` as `u8` besides). A dtype outside the family is an error; `infer` has refused it before it comes here.
 macro_rules! dispatch {
+    (half, $dtype:expr, $T:ident => $body:expr) => {
+        $crate::dtype::dispatch!(@ $dtype, $T => $body,
+            Float16: half::f16, BFloat16: half::bf16)
+    };
     (float, $dtype:expr, $T:ident => $body:expr) => {
         $crate::dtype::dispatch!(@ $dtype, $T => $body,
             Float16: half::f16, BFloat16: half::bf16, Float32: f32, Float64: f64)

@@ -11,6 +11,8 @@ use std::fmt::Debug;
 use bytemuck::Pod;
 use half::{bf16, f16};
 
+use crate::vecmath;
+
 mod sealed {
     pub trait Sealed {}
 }
@@ -132,6 +134,8 @@ pub trait Float: Number {
     fn cosh(self) -> Self;
     /// The hyperbolic tangent.
     fn tanh(self) -> Self;
+    /// The error function.
+    fn erf(self) -> Self;
     /// Whether the value is NaN.
     fn is_nan(self) -> bool;
     /// Whether the value is neither NaN nor infinite.
@@ -192,7 +196,10 @@ macro_rules! nan_propagating {
 }
 
 macro_rules! native_float {
-    ($type:ident, vectorized: $vectorized:literal) => {
+    (
+        $type:ident, vectorized: $vectorized:literal,
+        exp: $exp:path, ln: $ln:path, tanh: $tanh:path, erf: $erf:path
+    ) => {
         impl sealed::Sealed for $type {}
         impl Element for $type {
             const VECTORIZED: bool = $vectorized;
@@ -246,8 +253,16 @@ macro_rules! native_float {
             #[inline(always)]
             fn is_finite(self) -> bool { $type::is_finite(self) }
             native_float!(@binary $type: powf atan2 copysign);
-            native_float!(@unary $type: exp exp_m1 ln ln_1p sqrt recip floor ceil trunc
-                round_ties_even sin cos tan asin acos atan sinh cosh tanh);
+            native_float!(@unary $type: exp_m1 ln_1p sqrt recip floor ceil trunc
+                round_ties_even sin cos tan asin acos atan sinh cosh);
+            #[inline(always)]
+            fn exp(self) -> Self { $exp(self) }
+            #[inline(always)]
+            fn ln(self) -> Self { $ln(self) }
+            #[inline(always)]
+            fn tanh(self) -> Self { $tanh(self) }
+            #[inline(always)]
+            fn erf(self) -> Self { $erf(self) }
         }
     };
     (@unary $type:ident: $($function:ident)*) => {$(
@@ -260,8 +275,11 @@ macro_rules! native_float {
     )*};
 }
 
-native_float!(f32, vectorized: true);
-native_float!(f64, vectorized: false);
+native_float!(
+    f32, vectorized: true,
+    exp: vecmath::exp, ln: vecmath::log, tanh: vecmath::tanh, erf: vecmath::erf
+);
+native_float!(f64, vectorized: false, exp: f64::exp, ln: f64::ln, tanh: f64::tanh, erf: libm::erf);
 
 macro_rules! half_float {
     ($type:ident) => {
@@ -314,12 +332,14 @@ macro_rules! half_float {
             fn to_f32(self) -> f32 { $type::to_f32(self) }
             half_float!(@binary $type, Float: div powf atan2);
             half_float!(@unary $type: exp exp_m1 ln ln_1p sqrt recip floor ceil trunc
-                round_ties_even sin cos tan asin acos atan sinh cosh tanh);
+                round_ties_even sin cos tan asin acos atan sinh cosh tanh erf);
         }
     };
     (@unary $type:ident: $($function:ident)*) => {$(
         #[inline]
-        fn $function(self) -> Self { $type::from_f32(f32::$function($type::to_f32(self))) }
+        fn $function(self) -> Self {
+            $type::from_f32(<f32 as Float>::$function($type::to_f32(self)))
+        }
     )*};
     (@binary $type:ident, $trait:ident: $($function:ident)*) => {$(
         #[inline]

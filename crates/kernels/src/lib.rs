@@ -9,6 +9,7 @@
 //! - [`parallel`]: splitting work over threads, by shape.
 //! - [`elementwise`], [`reduce`], [`movement`]: maps, reductions, gathers and scatters.
 //! - [`vecmath`], [`chain`]: functions of one element, and chains of them over blocks.
+//! - [`softmax`]: softmax and the losses on it.
 //! - [`gemm`], [`conv`]: matrix products and convolutions with their gradients.
 //! - [`pool`]: max and average pooling with their gradients.
 //! - [`batch_norm`]: batch normalisation with its gradients.
@@ -30,6 +31,7 @@ pub mod philox;
 pub mod pool;
 pub mod reduce;
 pub mod simd;
+pub mod softmax;
 mod strided;
 pub mod vecmath;
 

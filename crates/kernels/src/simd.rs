@@ -191,6 +191,12 @@ pub(crate) trait Task {
     fn run(self);
 }
 
+/// Runs `task`, which writes elements of type `T`, as [`vectorize_for`] does a closure.
+#[inline]
+pub(crate) fn run_for<T: Element>(task: impl Task) {
+    if T::VECTORIZED { Level::best().run(task) } else { task.run() }
+}
+
 impl Level {
     /// Runs `task` compiled for this level.
     pub(crate) fn run(self, task: impl Task) {

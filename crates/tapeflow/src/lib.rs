@@ -42,7 +42,7 @@ pub use tapeflow_data as data;
 pub use tapeflow_core::array::*;
 pub use tapeflow_core::linalg::matmul;
 pub use tapeflow_core::math::{
-    abs, add, argmax, divide, equal, exp, greater, maximum, minimum, multiply, negative, pow,
+    abs, add, argmax, divide, equal, erf, exp, greater, maximum, minimum, multiply, negative, pow,
     reduce_max, reduce_mean, reduce_min, reduce_sum, sigmoid, sqrt, square, subtract, tanh,
 };
 pub use tapeflow_core::ops::Axes;

@@ -1,6 +1,7 @@
 //! What the ops that map element by element share: their rules of dtype and shape, and the calls
 //! of their kernels.
 
+use tapeflow_kernels::chain::Function;
 use tapeflow_kernels::{self as kernels, Element, Float};
 
 use crate::dtype::{DType, DTypes, dispatch};
@@ -60,16 +61,23 @@ pub(crate) fn run_broadcast<T: Element>(input: Array<'_>, output: &mut ArrayMut<
     Ok(())
 }
 
-/// `output = f(input)` on floats: 16-bit ones are computed in `f32` and rounded once.
+/// `output = function(input)` on floats, compiled for each SIMD level in `f32`; `single` is what it
+/// computes there, by which 16-bit floats are computed and rounded once, and `double` the same in
+/// `f64`.
 pub(crate) fn run_unary_float(
     inputs: &[Array<'_>],
     outputs: &mut [ArrayMut<'_>],
+    function: Function,
     single: impl Fn(f32) -> f32 + Copy + Sync,
     double: impl Fn(f64) -> f64 + Copy + Sync,
 ) -> Result<()> {
     match inputs[0].dtype() {
+        DType::Float32 => {
+            kernels::chain::map(function, inputs[0].data(), outputs[0].data());
+            Ok(())
+        }
         DType::Float64 => run_unary(inputs, outputs, double),
-        dtype => dispatch!(float, dtype, T => {
+        dtype => dispatch!(half, dtype, T => {
             run_unary(inputs, outputs, |x: T| T::from_f32(single(Float::to_f32(x))))
         }),
     }

@@ -26,6 +26,8 @@ pub enum Function {
     Tanh,
     /// [`vecmath::sigmoid`].
     Sigmoid,
+    /// The error function.
+    Erf,
     /// [`vecmath::relu`].
     Relu,
     /// `x + y`.
@@ -81,7 +83,8 @@ impl Function {
     pub fn operands(self) -> usize {
         use Function::*;
         match self {
-            Cast | Negative | Abs | Sign | Square | Sqrt | Exp | Log | Tanh | Sigmoid | Relu => 1,
+            Cast | Negative | Abs | Sign | Square | Sqrt | Exp | Log | Tanh | Sigmoid | Erf
+            | Relu => 1,
             Add | Subtract | Multiply | Divide | Maximum | Minimum | Pow => 2,
             ReluGrad | SigmoidGrad | TanhGrad | ScaleKept { .. } => 2,
             Equal | NotEqual | Less | LessEqual | Greater | GreaterEqual => 2,
@@ -109,6 +112,7 @@ impl Function {
             Function::Log => unary(out, x, Float::ln),
             Function::Tanh => unary(out, x, Float::tanh),
             Function::Sigmoid => unary(out, x, vecmath::sigmoid),
+            Function::Erf => unary(out, x, Float::erf),
             Function::Relu => unary(out, x, vecmath::relu),
             Function::Add => binary(out, x, y, Number::add),
             Function::Subtract => binary(out, x, y, Number::sub),

@@ -2,7 +2,7 @@ use super::*;
 use crate::parallel::set_threads;
 use crate::philox::Philox;
 
-const FUNCTIONS: [Function; 29] = [
+const FUNCTIONS: [Function; 30] = [
     Function::Cast,
     Function::Negative,
     Function::Abs,
@@ -13,6 +13,7 @@ const FUNCTIONS: [Function; 29] = [
     Function::Log,
     Function::Tanh,
     Function::Sigmoid,
+    Function::Erf,
     Function::Relu,
     Function::Add,
     Function::Subtract,

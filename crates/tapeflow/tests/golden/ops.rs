@@ -36,6 +36,7 @@ fn dispatch(case: &Case, attrs: &Attrs<'_>) -> Result<Tensor> {
         "argmax" => argmax(x(0), attrs),
         "divide" | "truediv" => math::divide(x(0), y()?),
         "equal" => math::equal(x(0), y()?),
+        "erf" => math::erf(x(0)),
         "exp" => math::exp(x(0)),
         "greater" => math::greater(x(0), y()?),
         "greater_equal" => math::greater_equal(x(0), y()?),

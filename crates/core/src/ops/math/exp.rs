@@ -17,7 +17,7 @@ impl Op for Exp {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        elementwise::run_unary_float(inputs, outputs, Float::exp, Float::exp)
+        elementwise::run_unary_float(inputs, outputs, Function::Exp, Float::exp, Float::exp)
     }
 
     fn gradient(&self) -> Gradient {

@@ -17,7 +17,7 @@ impl Op for Log {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        elementwise::run_unary_float(inputs, outputs, Float::ln, Float::ln)
+        elementwise::run_unary_float(inputs, outputs, Function::Log, Float::ln, Float::ln)
     }
 
     fn gradient(&self) -> Gradient {

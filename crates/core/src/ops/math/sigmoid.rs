@@ -19,7 +19,13 @@ impl Op for Sigmoid {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        elementwise::run_unary_float(inputs, outputs, vecmath::sigmoid, vecmath::sigmoid)
+        elementwise::run_unary_float(
+            inputs,
+            outputs,
+            Function::Sigmoid,
+            vecmath::sigmoid,
+            vecmath::sigmoid,
+        )
     }
 
     fn gradient(&self) -> Gradient {

@@ -17,7 +17,7 @@ impl Op for Sqrt {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        elementwise::run_unary_float(inputs, outputs, f32::sqrt, f64::sqrt)
+        elementwise::run_unary_float(inputs, outputs, Function::Sqrt, f32::sqrt, f64::sqrt)
     }
 
     fn gradient(&self) -> Gradient {

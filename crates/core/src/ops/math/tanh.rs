@@ -19,7 +19,7 @@ impl Op for Tanh {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        elementwise::run_unary_float(inputs, outputs, Float::tanh, Float::tanh)
+        elementwise::run_unary_float(inputs, outputs, Function::Tanh, Float::tanh, Float::tanh)
     }
 
     fn gradient(&self) -> Gradient {

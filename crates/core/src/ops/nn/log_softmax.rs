@@ -1,8 +1,9 @@
 //! Logarithms of probabilities from scores.
 
+use tapeflow_kernels::softmax as kernels;
+
 use crate::ops::Axes;
 use crate::ops::math::{multiply, reduce_sum, subtract};
-use crate::ops::nn::rows::{for_each_row, max_and_log_sum};
 use crate::ops::nn::softmax;
 use crate::ops::nn::softmax::{along_last, infer_along_axis, last_extent};
 use crate::ops::prelude::*;
@@ -47,14 +48,7 @@ impl Op for LogSoftmax {
         let logits = inputs[0];
         let len = last_extent(self.name(), logits.shape(), self.axis)?;
         dispatch!(float, logits.dtype(), T => {
-            let logits = logits.data::<T>();
-            for_each_row(outputs[0].data::<T>(), len, len, |row, out| {
-                let x = &logits[row * len..][..len];
-                let (largest, log_sum) = max_and_log_sum(x);
-                for (out, &x) in out.iter_mut().zip(x) {
-                    *out = T::from_accumulator(x.to_accumulator().sub(largest).sub(log_sum));
-                }
-            });
+            kernels::log_softmax(logits.data::<T>(), len, outputs[0].data());
             Ok(())
         })
     }

@@ -1,8 +1,10 @@
 //! Probabilities from scores.
 
+use tapeflow_kernels::softmax as kernels;
+
 use crate::ops::Axes;
 use crate::ops::math::{multiply, reduce_sum, subtract};
-use crate::ops::nn::rows::{for_each_row, max, sum, swap_with_last};
+use crate::ops::nn::rows::swap_with_last;
 use crate::ops::prelude::*;
 
 /// The op of [`softmax`]; [`call`](Softmax::call) takes the axis.
@@ -75,10 +77,7 @@ impl Op for Softmax {
         let logits = inputs[0];
         let len = last_extent(self.name(), logits.shape(), self.axis)?;
         dispatch!(float, logits.dtype(), T => {
-            let logits = logits.data::<T>();
-            for_each_row(outputs[0].data::<T>(), len, len, |row, out| {
-                softmax_row(&logits[row * len..][..len], out);
-            });
+            kernels::softmax(logits.data::<T>(), len, outputs[0].data());
             Ok(())
         })
     }
@@ -89,20 +88,6 @@ impl Op for Softmax {
             let mean = reduce_sum(multiply(upstream, y)?, Axes::from(-1).keepdims(true))?;
             multiply(subtract(upstream, mean)?, y).map(Some)
         })
-    }
-}
-
-fn softmax_row<T: Float>(x: &[T], out: &mut [T])
-where
-    T::Accumulator: Float,
-{
-    let largest = max(x);
-    for (out, &x) in out.iter_mut().zip(x) {
-        *out = T::from_accumulator(x.to_accumulator().sub(largest).exp());
-    }
-    let scale = sum(out, |x| x).recip();
-    for out in out {
-        *out = T::from_accumulator(out.to_accumulator().mul(scale));
     }
 }
 

@@ -1,9 +1,11 @@
 //! The cross-entropy of scores with given probabilities.
 
+use tapeflow_kernels::softmax as kernels;
+
 use crate::ops::Axes;
 use crate::ops::array::{broadcast_to, cast, expand_dims};
 use crate::ops::math::{multiply, negative, subtract};
-use crate::ops::nn::rows::{for_each_row, max_and_log_sum, move_to_last};
+use crate::ops::nn::rows::move_to_last;
 use crate::ops::nn::softmax::{infer_along_axis, last_extent};
 use crate::ops::nn::{log_softmax, softmax};
 use crate::ops::prelude::*;
@@ -80,10 +82,7 @@ impl Op for SoftmaxCrossEntropyWithLogits {
         let len = last_extent(self.name(), logits.shape(), self.axis)?;
         dispatch!(float, logits.dtype(), T => {
             let (labels, logits) = (labels.data::<T>(), logits.data::<T>());
-            for_each_row(outputs[0].data::<T>(), 1, len, |row, out| {
-                let row = row * len..(row + 1) * len;
-                out[0] = T::from_accumulator(loss(&labels[row.clone()], &logits[row]));
-            });
+            kernels::cross_entropy(labels, logits, len, outputs[0].data());
             Ok(())
         })
     }
@@ -99,18 +98,6 @@ impl Op for SoftmaxCrossEntropyWithLogits {
             }
         })
     }
-}
-
-/// The sum of `-label * log_softmax(logit)`.
-fn loss<T: Float>(labels: &[T], logits: &[T]) -> T::Accumulator
-where
-    T::Accumulator: Float,
-{
-    let (largest, log_sum) = max_and_log_sum(logits);
-    labels.iter().zip(logits).fold(T::ZERO.to_accumulator(), |sum, (label, logit)| {
-        let surprise = log_sum.sub(logit.to_accumulator().sub(largest));
-        sum.add(label.to_accumulator().mul(surprise))
-    })
 }
 
 /// The cross-entropy of each row of `labels` with the softmax of that row of `logits`:

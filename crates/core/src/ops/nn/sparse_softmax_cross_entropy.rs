@@ -1,8 +1,9 @@
 //! The cross-entropy of scores with the one class that is right.
 
+use tapeflow_kernels::softmax as kernels;
+
 use crate::ops::array::{OneHot, expand_dims};
 use crate::ops::math::{multiply, subtract};
-use crate::ops::nn::rows::{for_each_row, max_and_log_sum};
 use crate::ops::nn::softmax;
 use crate::ops::prelude::*;
 
@@ -39,19 +40,21 @@ impl Op for SparseSoftmaxCrossEntropyWithLogits {
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         let (labels, logits) = (inputs[0], inputs[1]);
         let classes = logits.shape()[logits.shape().rank() - 1];
-        let labels = match labels.dtype() {
-            DType::Int32 => indices(labels.data::<i32>(), classes),
-            _ => indices(labels.data::<i64>(), classes),
-        }
-        .map_err(|error| error.context(self.name()))?;
+        let (label32, label64);
+        let label: &(dyn Fn(usize) -> usize + Sync) = match labels.dtype() {
+            DType::Int32 => {
+                let labels = check_labels(self.name(), labels.data::<i32>(), classes)?;
+                label32 = move |row: usize| labels[row] as usize;
+                &label32
+            }
+            _ => {
+                let labels = check_labels(self.name(), labels.data::<i64>(), classes)?;
+                label64 = move |row: usize| labels[row] as usize;
+                &label64
+            }
+        };
         dispatch!(float, logits.dtype(), T => {
-            let logits = logits.data::<T>();
-            for_each_row(outputs[0].data::<T>(), 1, classes, |row, out| {
-                let logits = &logits[row * classes..][..classes];
-                let (largest, log_sum) = max_and_log_sum(logits);
-                let logit = logits[labels[row]].to_accumulator();
-                out[0] = T::from_accumulator(log_sum.sub(logit.sub(largest)));
-            });
+            kernels::sparse_cross_entropy(label, logits.data::<T>(), classes, outputs[0].data());
             Ok(())
         })
     }
@@ -68,18 +71,18 @@ impl Op for SparseSoftmaxCrossEntropyWithLogits {
     }
 }
 
-/// The labels as indices of classes.
-fn indices<T: Number>(labels: &[T], classes: usize) -> Result<Vec<usize>>
+/// The labels, each of which is a class.
+fn check_labels<'a, T: Number>(op: &str, labels: &'a [T], classes: usize) -> Result<&'a [T]>
 where
     i64: From<T>,
 {
-    let index = |&label: &T| {
-        let label = i64::from(label);
-        usize::try_from(label).ok().filter(|&label| label < classes).ok_or_else(|| {
-            Error::invalid_argument(format!("label {label} is outside [0, {classes})"))
-        })
-    };
-    labels.iter().map(index).collect()
+    let is_class = |label: i64| usize::try_from(label).is_ok_and(|label| label < classes);
+    match labels.iter().map(|&label| i64::from(label)).find(|&label| !is_class(label)) {
+        None => Ok(labels),
+        Some(label) => {
+            Err(Error::invalid_argument(format!("{op}: label {label} is outside [0, {classes})")))
+        }
+    }
 }
 
 /// The cross-entropy of the softmax of each row of `logits` with the class that `labels` give for
