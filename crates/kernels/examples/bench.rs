@@ -2,13 +2,18 @@
 //!
 //! `cargo run --release -p tapeflow-kernels --example bench [PART OF A NAME]`
 
+#[path = "measure/peak.rs"]
+mod peak;
+
 use std::hint::{self, black_box};
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tapeflow_kernels::batch_norm::{
     Statistics, moments, normalize, normalize_grad, normalize_grad_sums,
 };
+use tapeflow_kernels::buffer::Buffer;
 use tapeflow_kernels::conv::fused::{
     BiasRelu, conv2d_backprop_filter_pooled, conv2d_bias, conv2d_bias_max_pool, relu_max_pool_grad,
 };
@@ -18,7 +23,7 @@ use tapeflow_kernels::conv::{
 use tapeflow_kernels::gemm::panels::{
     gemm_panels, gemm_panels_transposed, pack_panels, panels_len, panels_update, unpack_panels,
 };
-use tapeflow_kernels::gemm::{Epilogue, Matrix, Update, gemm};
+use tapeflow_kernels::gemm::{self, Matrix, Update, gemm};
 use tapeflow_kernels::parallel::{for_each_index, threads};
 use tapeflow_kernels::pool::{Pool2dGeometry, avg_pool, avg_pool_grad, max_pool, max_pool_grad};
 use tapeflow_kernels::simd::Level;
@@ -51,24 +56,48 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
+/// Elements in a buffer, the memory that tensors are in.
+struct Values(Buffer);
+
+impl Deref for Values {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        self.0.as_slice()
+    }
+}
+
+impl DerefMut for Values {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        self.0.as_mut_slice()
+    }
+}
+
+impl Clone for Values {
+    fn clone(&self) -> Self {
+        Self(Buffer::from_slice::<f32>(self).expect("memory for a copy"))
+    }
+}
+
 /// Values in [-1, 1), the same every time.
-fn values(len: usize) -> Vec<f32> {
+fn values(len: usize) -> Values {
     let mut state = 1u32;
-    (0..len)
-        .map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-        })
-        .collect()
+    let mut values = Values(Buffer::uninit_reused(4 * len).expect("memory for values"));
+    values.fill_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    });
+    values
 }
 
 fn bench_gemm(
+    peak: f64,
     name: &str,
     (m, n, k): (usize, usize, usize),
     transposed: [bool; 2],
     update: Update<f32>,
 ) {
-    let (a, b, mut c) = (values(m * k), values(k * n), vec![0.0; m * n]);
+    let (a, b, mut c) = (values(m * k), values(k * n), values(m * n));
     let a = if transposed[0] {
         Matrix::row_major(&a, m).transposed()
     } else {
@@ -80,23 +109,22 @@ fn bench_gemm(
         Matrix::row_major(&b, n)
     };
     let work = || gemm(m, n, k, a, b, update, &mut c).expect("memory for packing");
-    report_product(name, (m, n, k), work);
+    report_product(peak, name, (m, n, k), work);
 }
 
-fn report_product(name: &str, (m, n, k): (usize, usize, usize), work: impl FnMut()) {
+fn report_product(peak: f64, name: &str, (m, n, k): (usize, usize, usize), work: impl FnMut()) {
     let Some((median, minimum)) = measure(name, work) else { return };
     let gflops = |time: Duration| 2e-9 * (m * n * k) as f64 / time.as_secs_f64();
-    println!(
-        "{name:<28}{m:>5} x {n:>5} x {k:>5}  median {:>7.3} ms {:>5.0} GFLOP/s  min {:>7.3} ms {:>5.0} GFLOP/s",
-        milliseconds(median),
-        gflops(median),
-        milliseconds(minimum),
-        gflops(minimum),
-    );
+    let report = |time| {
+        let share = 100.0 * gflops(time) / peak;
+        format!("{:>7.3} ms {:>4.0} GFLOP/s {share:>3.0} %", milliseconds(time), gflops(time))
+    };
+    let (median, minimum) = (report(median), report(minimum));
+    println!("{name:<28}{m:>5} x {n:>5} x {k:>5}  median {median}  min {minimum}");
 }
 
 /// The three products of a weight (`k` x `n`) that is kept in panels.
-fn bench_panels(name: &str, m: usize, n: usize, k: usize) {
+fn bench_panels(peak: f64, name: &str, m: usize, n: usize, k: usize) {
     let (w, x, dy) = (values(k * n), values(m * k), values(m * n));
     let mut panels = values(panels_len(k, n));
     let ok = "memory for packing";
@@ -104,14 +132,14 @@ fn bench_panels(name: &str, m: usize, n: usize, k: usize) {
     let mut w = w;
     report(&format!("{name} unpack_panels"), || unpack_panels(&panels, k, n, &mut w));
     let (x, dy) = (Matrix::row_major(&x, k), Matrix::row_major(&dy, n));
-    let (mut y, mut dx) = (vec![0.0; m * n], vec![0.0; m * k]);
-    report_product(&format!("{name} panels: x w"), (m, n, k), || {
-        gemm_panels(m, n, k, x, &panels, Epilogue::NONE, &mut y).expect(ok);
+    let (mut y, mut dx) = (values(m * n), values(m * k));
+    report_product(peak, &format!("{name} panels: x w"), (m, n, k), || {
+        gemm_panels(m, n, k, x, &panels, gemm::Epilogue::NONE, &mut y).expect(ok);
     });
-    report_product(&format!("{name} panels: dy w^T"), (m, k, n), || {
+    report_product(peak, &format!("{name} panels: dy w^T"), (m, k, n), || {
         gemm_panels_transposed(m, n, k, dy, &panels, &mut dx).expect(ok);
     });
-    report_product(&format!("{name} panels: update"), (k, n, m), || {
+    report_product(peak, &format!("{name} panels: update"), (k, n, m), || {
         panels_update(m, n, k, x.transposed(), dy, -1e-3, &mut panels).expect(ok);
     });
 }
@@ -288,16 +316,25 @@ fn bench_batch_norm(size: usize, channels: usize) {
 
 fn main() {
     println!("level {}, {} threads", Level::best(), threads());
+    let peak = peak::gflops(Level::best(), threads()).unwrap_or(f64::NAN);
+    let single = peak::gflops(Level::best(), 1).unwrap_or(f64::NAN);
+    println!("peak of multiply-adds: {single:.0} GFLOP/s one thread, {peak:.0} all");
+    let bench_gemm = |name, shape, transposed, update| {
+        bench_gemm(peak, name, shape, transposed, update);
+    };
     let assign = Update::Assign;
     bench_gemm("fc1: x w", (128, 1024, 6272), [false, false], assign);
     bench_gemm("fc1: x^T dy", (6272, 1024, 128), [true, false], assign);
     bench_gemm("fc1: w -= lr x^T dy", (6272, 1024, 128), [true, false], Update::AddScaled(-1e-3));
     bench_gemm("fc1: dy w^T", (128, 6272, 1024), [false, true], assign);
-    bench_panels("fc1", 128, 1024, 6272);
-    bench_panels("dense", 128, 256, 3136);
+    bench_panels(peak, "fc1", 128, 1024, 6272);
+    bench_panels(peak, "dense", 128, 256, 3136);
     bench_gemm("fc2: x w", (128, 10, 1024), [false, false], assign);
     bench_gemm("fc2: x^T dy", (1024, 10, 128), [true, false], assign);
     bench_gemm("fc2: dy w^T", (128, 1024, 10), [false, true], assign);
+    bench_gemm("one row", (1, 1024, 6272), [false, false], assign);
+    bench_gemm("one row, dense", (1, 256, 3136), [false, false], assign);
+    bench_panels(peak, "one row", 1, 1024, 6272);
     for size in [256, 1024, 2048] {
         bench_gemm("square", (size, size, size), [false, false], assign);
     }
@@ -309,5 +346,8 @@ fn main() {
         }
     }
     bench_pool();
+    for (size, channels) in [(28, 32), (14, 64)] {
+        bench_batch_norm(size, channels);
+    }
     bench_hand_off();
 }

@@ -26,6 +26,9 @@ pub const POOL_LIMIT_BYTES: usize = 1 << 30;
 /// Buffers of up to this capacity, in bytes, are pooled per thread: 4 KiB.
 pub const TINY_BYTES: usize = 4096;
 
+/// Buffers of this capacity and more, in bytes, ask for huge pages: 4 MiB.
+const HUGE_BYTES: usize = 4 << 20;
+
 /// How many free buffers of each tiny class a thread keeps.
 const TINY_KEPT: usize = 64;
 
@@ -201,8 +204,28 @@ fn take(len_bytes: usize) -> Result<(Vec<CacheLine>, bool), AllocError> {
     }
     let mut lines = Vec::new();
     lines.try_reserve_exact(class).map_err(|_| error)?;
+    if class * LINE_BYTES >= HUGE_BYTES {
+        ask_for_huge_pages(&mut lines);
+    }
     lines.resize(class, CacheLine::zeroed());
     Ok((lines, true))
+}
+
+/// Asks the system to back the vector's memory, not touched yet, with pages of 2 MiB: it is filled with
+/// fewer faults, and rows far apart are found without walking the page tables. That it may refuse
+/// does no harm.
+fn ask_for_huge_pages(lines: &mut Vec<CacheLine>) {
+    #[cfg(target_os = "linux")]
+    {
+        const PAGE_BYTES: usize = 4096;
+        let start = lines.as_mut_ptr().cast::<u8>();
+        let skipped = start.align_offset(PAGE_BYTES);
+        let len = (lines.capacity() * LINE_BYTES).saturating_sub(skipped);
+        // SAFETY: the range lies within the vector's memory, and the advice changes no contents.
+        unsafe { libc::madvise(start.wrapping_add(skipped).cast(), len, libc::MADV_HUGEPAGE) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = lines;
 }
 
 fn give_back(lines: Vec<CacheLine>) {

@@ -5,7 +5,7 @@ use super::tile::{Ahead, Finish, Kernel, Tile, even_part};
 use super::{Epilogue, Matrix, pack};
 use crate::buffer::{AllocError, Buffer};
 use crate::element::Number;
-use crate::parallel::{SharedMut, for_each_chunk_mut, try_for_each_index};
+use crate::parallel::{SharedMut, for_each_index, try_for_each_index};
 use crate::simd::Level;
 
 /// The most values of k in a block: a tile of A (14 rows of `f32`) then fits the first-level cache.
@@ -16,10 +16,14 @@ const MAX_B_BYTES: usize = 512 << 10;
 pub(super) const MAX_PACKED_A_BYTES: usize = 16 << 20;
 /// The most tiles of A in a piece.
 const MAX_PIECE_TILES: usize = 32;
-/// The number of pieces aimed at, so that threads of unequal speed share the work well.
+/// The tiles of A that are packed at a time.
+const PACKED_TILES: usize = 4;
+/// The number of pieces aimed at, so that threads of unequal speed share the work well. Where B is
+/// packed, more pieces would read too short a part of its rows.
 const PIECES: usize = 8;
+const PIECES_IN_PLACE: usize = 16;
 /// The multiply-adds that make a piece worth handing to another thread.
-const MIN_PIECE_WORK: usize = 1 << 21;
+const MIN_PIECE_WORK: usize = 1 << 18;
 /// No tile has more rows.
 pub(super) const MAX_TILE_ROWS: usize = 16;
 
@@ -56,17 +60,22 @@ struct Cut {
 }
 
 impl Cut {
-    fn new<T: Number>(kernel: Kernel<T>, Shape { m, n, k }: Shape) -> Self {
+    fn new<T: Number>(kernel: Kernel<T>, b: Columns<'_, T>, Shape { m, n, k }: Shape) -> Self {
         let depth = even_part(k, MAX_DEPTH);
         let tile_rows = even_part(m, kernel.max_rows());
         let panel_cols = kernel.max_cols();
         let (tiles, panels) = (m.div_ceil(tile_rows), n.div_ceil(panel_cols));
         let work = m.saturating_mul(panels * panel_cols).saturating_mul(k);
-        let pieces = (work / MIN_PIECE_WORK).clamp(1, PIECES);
+        let max_pieces = match b {
+            Columns::Strided(_) => PIECES,
+            Columns::Panels(_) => PIECES_IN_PLACE,
+        };
+        let pieces = (work / MIN_PIECE_WORK).clamp(1, max_pieces);
 
         let row_pieces = tiles.div_ceil(MAX_PIECE_TILES);
         let col_pieces = pieces.div_ceil(row_pieces).min(panels);
-        let row_pieces = row_pieces.max(pieces / col_pieces).min(tiles);
+        // Pieces of other rows read the same part of B once more.
+        let row_pieces = row_pieces.max(pieces.min(PIECES) / col_pieces).min(tiles);
         let max_panels = MAX_B_BYTES / (depth * panel_cols * size_of::<T>());
         let piece_panels = even_part(panels.div_ceil(col_pieces), max_panels.max(1));
         Self {
@@ -97,7 +106,7 @@ pub(super) fn product<T: Number>(
         let a = a.with_data(a.window(index * pass_rows, 0));
         let shape = Shape { m: c.len() / shape.n, ..shape };
         let kernel = Kernel::<T>::new(level);
-        let cut = Cut::new(kernel, shape);
+        let cut = Cut::new(kernel, b, shape);
         let packed = packed_a.as_mut_slice();
         pack_all_a(level, (shape.m, shape.k), (cut.tile_rows, cut.depth), a, packed);
         let pass = Pass {
@@ -125,17 +134,21 @@ pub(super) fn pack_all_a<T: Number>(
     a: Matrix<'_, T>,
     packed: &mut [T],
 ) {
-    let rows_at_once = even_part(m.div_ceil(tile_rows), MAX_PIECE_TILES) * tile_rows;
-    for (block, packed) in packed[..m * k].chunks_mut(m * max_depth).enumerate() {
-        let depth = packed.len() / m;
-        for_each_chunk_mut(packed, rows_at_once * depth, |index, chunk| {
-            for (tile, packed) in chunk.chunks_mut(tile_rows * depth).enumerate() {
-                let row = index * rows_at_once + tile * tile_rows;
-                let rows = packed.len() / depth;
-                pack::pack_a(level, &a, (row, rows), (block * max_depth, depth), packed);
-            }
-        });
-    }
+    let packed = SharedMut::new(&mut packed[..m * k]);
+    let chunk_rows = even_part(m.div_ceil(tile_rows), PACKED_TILES) * tile_rows;
+    let chunks = m.div_ceil(chunk_rows);
+    for_each_index(k.div_ceil(max_depth) * chunks, |index| {
+        let start = index / chunks * max_depth;
+        let depth = max_depth.min(k - start);
+        let first_row = index % chunks * chunk_rows;
+        for row in (first_row..m.min(first_row + chunk_rows)).step_by(tile_rows) {
+            let rows = tile_rows.min(m - row);
+            let place = start * m + row * depth;
+            // SAFETY: tiles do not overlap, and this one belongs to this chunk alone.
+            let packed = unsafe { packed.range(place, place + rows * depth) };
+            pack::pack_a(level, &a, (row, rows), (start, depth), packed);
+        }
+    });
 }
 
 /// The product of as many rows of A as are packed at a time.
