@@ -11,8 +11,8 @@ use crate::failure::Failure;
 use crate::model::{Model, loss, preprocess};
 use crate::{model_file, output};
 
-/// Images per forward pass.
-const BATCH: usize = 500;
+/// Images per forward pass: about as many as a training step has, so that its buffers serve.
+const BATCH: usize = 125;
 
 /// What a pass over the images finds.
 pub struct Evaluation {

@@ -7,9 +7,12 @@
 //!
 //! Capacities are rounded up to a class (four classes per power of two, so at most a quarter is
 //! wasted). Buffers of at most [`TINY_BYTES`] are kept per thread, so that an operation on scalars
-//! takes no lock; all others share one list behind a mutex. The shared list holds at most
-//! [`POOL_LIMIT_BYTES`]; when a buffer does not fit, the list is emptied, so that sizes no longer
-//! asked for do not stay in it for ever.
+//! takes no lock; all others share one list behind a mutex.
+//!
+//! Before the shared list grows the process, it frees what has been in it for longest: memory in use
+//! and memory kept are together at most a quarter and [`SLACK_BYTES`] more than what was ever in use
+//! at a time. Sizes no longer asked for, of another batch size or of an evaluation between two
+//! epochs, so make room for those that are.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,8 +23,8 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::element::Element;
 
-/// The most memory, in bytes, that the shared pool keeps for reuse: 1 GiB.
-pub const POOL_LIMIT_BYTES: usize = 1 << 30;
+/// How much memory, in bytes, the shared pool keeps for reuse however little was in use: 32 MiB.
+pub const SLACK_BYTES: usize = 32 << 20;
 
 /// Buffers of up to this capacity, in bytes, are pooled per thread: 4 KiB.
 pub const TINY_BYTES: usize = 4096;
@@ -136,44 +139,91 @@ impl fmt::Debug for Buffer {
 }
 
 /// Free lines by class (the length of each vector in the list).
-struct FreeLists {
-    lists: BTreeMap<usize, Vec<Vec<CacheLine>>>,
-    bytes: usize,
-    limit: usize,
+type Lists = BTreeMap<usize, Vec<Free>>;
+
+/// Lines that are free since the moment `since`, counted in buffers given back.
+struct Free {
+    lines: Vec<CacheLine>,
+    since: u64,
 }
 
-impl FreeLists {
-    const fn new(limit: usize) -> Self {
-        Self { lists: BTreeMap::new(), bytes: 0, limit }
-    }
+/// The shared pool's lists and what their limit follows from.
+struct Shared {
+    lists: Lists,
+    free_bytes: usize,
+    /// What buffers hold now, and held at most.
+    used_bytes: usize,
+    most_used_bytes: usize,
+    given_back: u64,
+}
 
-    fn take(&mut self, class: usize) -> Option<Vec<CacheLine>> {
-        let lines = self.lists.get_mut(&class)?.pop()?;
-        self.bytes -= class * LINE_BYTES;
-        Some(lines)
-    }
-
-    /// Keeps `lines`, or hands back what the caller should free (outside of any lock).
-    fn put(&mut self, lines: Vec<CacheLine>) -> Option<BTreeMap<usize, Vec<Vec<CacheLine>>>> {
-        let bytes = lines.len() * LINE_BYTES;
-        let mut evicted = None;
-        if self.bytes + bytes > self.limit {
-            self.bytes = 0;
-            evicted = Some(std::mem::take(&mut self.lists));
+impl Shared {
+    const fn new() -> Self {
+        Self {
+            lists: Lists::new(),
+            free_bytes: 0,
+            used_bytes: 0,
+            most_used_bytes: 0,
+            given_back: 0,
         }
-        self.bytes += bytes;
-        self.lists.entry(lines.len()).or_default().push(lines);
+    }
+
+    /// Free lines of the class, if there are any.
+    fn take(&mut self, class: usize) -> Option<Vec<CacheLine>> {
+        let free = self.lists.get_mut(&class)?.pop()?;
+        self.free_bytes -= class * LINE_BYTES;
+        self.count_used(class);
+        Some(free.lines)
+    }
+
+    fn count_used(&mut self, class: usize) {
+        self.used_bytes += class * LINE_BYTES;
+        self.most_used_bytes = self.most_used_bytes.max(self.used_bytes);
+    }
+
+    /// Counts new lines of the class, and hands back what the caller should free for them (outside
+    /// of the lock).
+    fn grow(&mut self, class: usize) -> Vec<Free> {
+        self.count_used(class);
+        let kept = self.most_used_bytes + self.most_used_bytes / 4 + SLACK_BYTES;
+        self.evict(kept - self.used_bytes)
+    }
+
+    /// Takes out what has been free for longest, until no more than `limit` bytes are.
+    fn evict(&mut self, limit: usize) -> Vec<Free> {
+        let mut evicted = Vec::new();
+        while self.free_bytes > limit {
+            // The last of a list is taken first, so its first has been there for longest.
+            let oldest = self.lists.values_mut().filter(|list| !list.is_empty());
+            let Some(list) = oldest.min_by_key(|list| list[0].since) else { break };
+            let free = list.remove(0);
+            self.free_bytes -= free.lines.len() * LINE_BYTES;
+            evicted.push(free);
+        }
         evicted
     }
+
+    fn put(&mut self, lines: Vec<CacheLine>) {
+        let bytes = lines.len() * LINE_BYTES;
+        self.used_bytes -= bytes;
+        self.free_bytes += bytes;
+        self.given_back += 1;
+        let free = Free { since: self.given_back, lines };
+        self.lists.entry(free.lines.len()).or_default().push(free);
+    }
 }
 
-static SHARED: Mutex<FreeLists> = Mutex::new(FreeLists::new(POOL_LIMIT_BYTES));
+static SHARED: Mutex<Shared> = Mutex::new(Shared::new());
+
+/// How many classes there are of at most [`TINY_BYTES`]; class `n` has list `n - 1`.
+const TINY_CLASSES: usize = TINY_BYTES / LINE_BYTES;
 
 thread_local! {
-    static TINY: RefCell<FreeLists> = const { RefCell::new(FreeLists::new(usize::MAX)) };
+    static TINY: RefCell<[Vec<Vec<CacheLine>>; TINY_CLASSES]> =
+        const { RefCell::new([const { Vec::new() }; TINY_CLASSES]) };
 }
 
-fn shared() -> MutexGuard<'static, FreeLists> {
+fn shared() -> MutexGuard<'static, Shared> {
     // The lists are consistent between any two statements, so a panic elsewhere does no harm.
     SHARED.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -194,8 +244,8 @@ fn take(len_bytes: usize) -> Result<(Vec<CacheLine>, bool), AllocError> {
     if class == 0 {
         return Ok((Vec::new(), true));
     }
-    let reused = if class <= TINY_BYTES / LINE_BYTES {
-        TINY.try_with(|tiny| tiny.borrow_mut().take(class)).ok().flatten()
+    let reused = if class <= TINY_CLASSES {
+        TINY.try_with(|tiny| tiny.borrow_mut()[class - 1].pop()).ok().flatten()
     } else {
         shared().take(class)
     };
@@ -204,6 +254,11 @@ fn take(len_bytes: usize) -> Result<(Vec<CacheLine>, bool), AllocError> {
     }
     let mut lines = Vec::new();
     lines.try_reserve_exact(class).map_err(|_| error)?;
+    if class > TINY_CLASSES {
+        // The new memory takes room from its first touch on, so after the eviction.
+        let evicted = shared().grow(class);
+        drop(evicted);
+    }
     if class * LINE_BYTES >= HUGE_BYTES {
         ask_for_huge_pages(&mut lines);
     }
@@ -230,20 +285,18 @@ fn ask_for_huge_pages(lines: &mut Vec<CacheLine>) {
 
 fn give_back(lines: Vec<CacheLine>) {
     let class = lines.len();
-    let bytes = class * LINE_BYTES;
-    if class == 0 || bytes > POOL_LIMIT_BYTES {
+    if class == 0 {
         return;
     }
-    if bytes > TINY_BYTES {
-        let evicted = shared().put(lines);
-        drop(evicted);
+    if class > TINY_CLASSES {
+        shared().put(lines);
         return;
     }
     // While a thread ends its list is gone: then the memory is simply freed.
     let _ = TINY.try_with(|tiny| {
-        let mut tiny = tiny.borrow_mut();
-        if tiny.lists.get(&class).map_or(0, Vec::len) < TINY_KEPT {
-            tiny.put(lines);
+        let list = &mut tiny.borrow_mut()[class - 1];
+        if list.len() < TINY_KEPT {
+            list.push(lines);
         }
     });
 }
@@ -283,16 +336,35 @@ mod tests {
     }
 
     #[test]
-    fn full_pool_is_emptied() {
-        let mut lists = FreeLists::new(8 * 100 * LINE_BYTES);
-        for _ in 0..8 {
-            assert!(lists.put(vec![CacheLine::zeroed(); 100]).is_none());
-        }
-        let evicted = lists.put(vec![CacheLine::zeroed(); 65]).unwrap();
-        assert_eq!(evicted[&100].len(), 8);
-        assert_eq!(lists.bytes, 65 * LINE_BYTES);
-        assert!(lists.take(65).is_some() && lists.take(65).is_none());
-        assert_eq!(lists.bytes, 0);
+    fn what_was_free_for_longest_makes_room() {
+        let mut pool = Shared::new();
+        let mib = (1 << 20) / LINE_BYTES;
+        // A step uses 64 MiB at a time: the process may come to 80 MiB and the slack.
+        let step = |pool: &mut Shared, sizes: &[usize]| {
+            let mut evicted = 0;
+            let mut used = Vec::new();
+            for size in sizes {
+                let class = size * mib;
+                used.push(pool.take(class).unwrap_or_else(|| {
+                    evicted += pool.grow(class).iter().map(|free| free.lines.len()).sum::<usize>();
+                    vec![CacheLine::zeroed(); class]
+                }));
+            }
+            used.into_iter().for_each(|lines| pool.put(lines));
+            evicted / mib
+        };
+        let first = [16, 24, 24];
+        let second = [20, 40];
+        assert_eq!(step(&mut pool, &first), 0);
+        assert_eq!(step(&mut pool, &first), 0);
+        assert_eq!((pool.used_bytes >> 20, pool.free_bytes >> 20), (0, 64));
+        // 64 + 20 fit; for 40 more, the 16 of the first step and then one of its 24 leave.
+        assert_eq!(step(&mut pool, &second), 16);
+        assert_eq!(pool.free_bytes >> 20, 108);
+        assert_eq!(step(&mut pool, &second), 0);
+        // The second step's buffers were used last.
+        assert_eq!(step(&mut pool, &[16]), 24);
+        assert!(pool.take(40 * mib).is_some() && pool.take(40 * mib).is_none());
     }
 
     #[test]
