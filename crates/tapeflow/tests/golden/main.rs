@@ -9,13 +9,14 @@ mod attrs;
 mod ops;
 mod parity;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use tapeflow as tf;
 use tapeflow_testing::golden::{self, Case};
-use tf::{GradientTape, Result, Tensor, UnconnectedGradients};
+use tf::{GradientTape, Result, Tensor, UnconnectedGradients, function};
 
 /// How many cases the project's own sets have at least.
 const OWN_CASES: usize = 400;
@@ -95,10 +96,19 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     format!("panicked: {}", text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?"))
 }
 
+/// How a case is computed.
+type Run = fn(&Case) -> Result<(Tensor, Vec<Option<Tensor>>)>;
+
 fn check(case: &Case) -> Result<(), String> {
+    check_run(case, run)?;
+    check_run(case, run_compiled).map_err(|why| format!("compiled: {why}"))
+}
+
+fn check_run(case: &Case, run: Run) -> Result<(), String> {
     if case.error.is_some() {
         return match run(case) {
             Ok((output, _)) => Err(format!("TensorFlow refuses it, this gives {}", output.spec())),
+            Err(error) if error.is_traced() => Err(error.to_string()),
             Err(_) => Ok(()),
         };
     }
@@ -138,11 +148,27 @@ fn run(case: &Case) -> Result<(Tensor, Vec<Option<Tensor>>)> {
     Ok((output, gradients))
 }
 
+/// As [`run`], in a compiled function that takes the inputs and the upstream gradient.
+fn run_compiled(case: &Case) -> Result<(Tensor, Vec<Option<Tensor>>)> {
+    let is_there = RefCell::new(Vec::new());
+    let compiled = function(|(inputs, upstream): (Vec<Tensor>, Vec<Tensor>)| {
+        let (output, gradients) = run(&Case { inputs, upstream, ..case.clone() })?;
+        is_there.replace(gradients.iter().map(Option::is_some).collect());
+        Ok((output, gradients.into_iter().flatten().collect::<Vec<_>>()))
+    });
+    let (output, gradients) = compiled.call((case.inputs.clone(), case.upstream.clone()))?;
+    let mut gradients = gradients.into_iter();
+    let is_there = is_there.into_inner();
+    let gradients = is_there.into_iter().map(|there| there.then(|| gradients.next()).flatten());
+    Ok((output, gradients.collect()))
+}
+
 #[test]
 fn golden_training_runs() {
     let sets = directories_with(PARITY);
     assert!(!sets.is_empty());
     for set in sets {
-        parity::check(&set.join(PARITY));
+        parity::check(&set.join(PARITY), false);
+        parity::check(&set.join(PARITY), true);
     }
 }

@@ -1,4 +1,4 @@
-//! A training run of the lesson's network, step by step beside TensorFlow's.
+//! A training run of the lesson's network, step by step beside TensorFlow's, eagerly and compiled.
 
 use std::path::Path;
 
@@ -13,7 +13,9 @@ const LOSS_TOLERANCE: f32 = 1e-3;
 /// How far a weight may be from TensorFlow's after the last step, absolute.
 const WEIGHT_TOLERANCE: f32 = 1e-3;
 
-pub fn check(path: &Path) {
+/// Trains eagerly or `compiled`, and compares losses and final weights.
+pub fn check(path: &Path, compiled: bool) {
+    let way = if compiled { "compiled" } else { "eagerly" };
     let file = tf::io::load_safetensors(path).unwrap();
     let tensor = |name: &str| &file.tensors[name];
     let variables = NAMES.map(|name| Variable::named(name, tensor(name)));
@@ -21,6 +23,7 @@ pub fn check(path: &Path) {
     let ((images, labels), _) = tf::datasets::mnist::load_data().unwrap();
     let (images, labels) = (images.as_slice::<u8>().unwrap(), labels.as_slice::<u8>().unwrap());
 
+    let step = tf::function(|(x, y): (Tensor, Tensor)| train_step(&x, &y, &variables, &optimizer));
     let batches = tensor("batches");
     let batch_size = batches.shape()[1];
     let losses = tensor("losses").to_vec::<f32>().unwrap();
@@ -35,10 +38,14 @@ pub fn check(path: &Path) {
             .collect();
         let x = Tensor::from_slice(&pixels, [batch_size, 28, 28, 1]).unwrap();
         let y = Tensor::from(rows.map(|row| labels[row]).collect::<Vec<_>>());
-        let got = train_step(&x, &y, &variables, &optimizer).unwrap();
+        let loss = match compiled {
+            true => step.call((x, y)),
+            false => train_step(&x, &y, &variables, &optimizer),
+        };
+        let got = loss.unwrap().to_scalar::<f32>().unwrap();
         assert!(
             (got - want).abs() <= LOSS_TOLERANCE * want.abs(),
-            "{}: step {step}: the loss is {got}, TensorFlow's {want}",
+            "{}: {way}, step {step}: the loss is {got}, TensorFlow's {want}",
             path.display()
         );
     }
@@ -49,7 +56,7 @@ pub fn check(path: &Path) {
         assert_eq!(got.len(), want.len());
         assert!(
             worst <= WEIGHT_TOLERANCE,
-            "{}: {} is off by {worst}",
+            "{}: {way}, {} is off by {worst}",
             path.display(),
             variable.name()
         );
@@ -57,7 +64,12 @@ pub fn check(path: &Path) {
 }
 
 /// The lesson's step; returns the loss before the update.
-fn train_step(x: &Tensor, y: &Tensor, variables: &[Variable; 6], optimizer: &SGD) -> Result<f32> {
+fn train_step(
+    x: &Tensor,
+    y: &Tensor,
+    variables: &[Variable; 6],
+    optimizer: &SGD,
+) -> Result<Tensor> {
     let [conv_w, conv_b, fc1_w, fc1_b, fc2_w, fc2_b] = variables;
     let tape = GradientTape::new();
     let conv = nn::relu(nn::bias_add(nn::conv2d(x, conv_w, 1, Padding::Same)?, conv_b)?)?;
@@ -69,5 +81,5 @@ fn train_step(x: &Tensor, y: &Tensor, variables: &[Variable; 6], optimizer: &SGD
     let loss = -tf::reduce_sum(one_hot * math::log(pred)?, ..)?;
     let gradients = tape.gradient(&loss, variables)?;
     optimizer.apply_gradients(gradients.into_iter().zip(variables))?;
-    loss.to_scalar::<f32>()
+    Ok(loss)
 }
