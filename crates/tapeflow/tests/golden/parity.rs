@@ -23,7 +23,7 @@ pub fn check(path: &Path, compiled: bool) {
     let ((images, labels), _) = tf::datasets::mnist::load_data().unwrap();
     let (images, labels) = (images.as_slice::<u8>().unwrap(), labels.as_slice::<u8>().unwrap());
 
-    let step = tf::function(|(x, y): (Tensor, Tensor)| train_step(&x, &y, &variables, &optimizer));
+    let train = tf::function(|(x, y): (Tensor, Tensor)| train_step(&x, &y, &variables, &optimizer));
     let batches = tensor("batches");
     let batch_size = batches.shape()[1];
     let losses = tensor("losses").to_vec::<f32>().unwrap();
@@ -39,7 +39,7 @@ pub fn check(path: &Path, compiled: bool) {
         let x = Tensor::from_slice(&pixels, [batch_size, 28, 28, 1]).unwrap();
         let y = Tensor::from(rows.map(|row| labels[row]).collect::<Vec<_>>());
         let loss = match compiled {
-            true => step.call((x, y)),
+            true => train.call((x, y)),
             false => train_step(&x, &y, &variables, &optimizer),
         };
         let got = loss.unwrap().to_scalar::<f32>().unwrap();
