@@ -10,10 +10,10 @@ import tensorflow as tf
 
 import parity
 import safetensors_file
-from cases import batch_norm, conv_pool, elementwise, losses, matmul, random, reduce, shape
+from cases import batch_norm, conv_pool, elementwise, functions, losses, matmul, random, reduce, shape
 from cases.recorder import Recorder
 
-FAMILIES = [conv_pool, elementwise, losses, reduce, matmul, shape, random, batch_norm]
+FAMILIES = [conv_pool, elementwise, losses, reduce, matmul, shape, random, batch_norm, functions]
 
 
 def write_ops(folder, seed, cases_per_op):

@@ -25,8 +25,8 @@ UNARY = {
 }
 
 
-def unary(r):
-    for op, (dtypes, low, high) in UNARY.items():
+def unary(r, table):
+    for op, (dtypes, low, high) in table.items():
         order = dtypes if len(dtypes) == 4 else FLOATS + dtypes
         tolerance = EXACT if op in ("nn.relu", "math.negative", "math.abs") else ELEMENTWISE
         for i in range(r.n):
@@ -122,5 +122,5 @@ def binary(r):
 
 
 def build(r):
-    unary(r)
+    unary(r, UNARY)
     binary(r)

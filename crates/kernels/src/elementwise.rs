@@ -3,6 +3,7 @@
 //! Each takes the arithmetic as a closure, compiled once per type and run in vector registers of
 //! the best level the CPU has. Work is cut into fixed chunks of the output.
 
+use crate::chain::repeats;
 use crate::element::Element;
 use crate::parallel::for_each_chunk_mut;
 use crate::simd::vectorize_for;
@@ -10,6 +11,9 @@ use crate::strided::{Walk, broadcast_strides};
 
 /// Elements per piece of work: large enough that handing it over costs little beside it.
 const CHUNK: usize = 16 * 1024;
+
+/// Elements of a repeated row: they stay in the first-level cache.
+const TILE: usize = 1024;
 
 /// `out[i] = f(x[i])`.
 ///
@@ -54,6 +58,10 @@ pub fn binary<A: Element, B: Element, C: Element>(
     assert_eq!(x.len(), x_dims.iter().product());
     assert_eq!(y.len(), y_dims.iter().product());
     assert_eq!(out.len(), out_dims.iter().product());
+    let is_row = 1 < y.len() && y.len() <= TILE / 2 && repeats(y_dims, out_dims) == Some(1);
+    if C::VECTORIZED && is_row && x.len() == out.len() {
+        return with_tile(x, y, out, f);
+    }
     let x_strides = broadcast_strides(x_dims, out_dims);
     let y_strides = broadcast_strides(y_dims, out_dims);
     let walk = Walk::new(out_dims, [&x_strides, &y_strides]);
@@ -67,6 +75,36 @@ pub fn binary<A: Element, B: Element, C: Element>(
                 row(x, y, steps, out, f);
                 done += len;
             });
+        });
+    });
+}
+
+/// `out[i] = f(x[i], y[i % y.len()])` for a short `y`, which is repeated to a tile first, so that the
+/// loop is as long as that.
+fn with_tile<A: Element, B: Element, C: Element>(
+    x: &[A],
+    y: &[B],
+    out: &mut [C],
+    f: impl Fn(A, B) -> C + Copy + Sync,
+) {
+    for_each_chunk_mut(out, CHUNK, |chunk_index, out| {
+        let start = chunk_index * CHUNK;
+        let x = &x[start..][..out.len()];
+        let mut tile = [B::zeroed(); TILE];
+        let len = TILE / y.len() * y.len();
+        let mut from = start % y.len();
+        let mut rest = &mut tile[..len];
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at_mut(rest.len().min(y.len() - from));
+            now.copy_from_slice(&y[from..from + now.len()]);
+            (rest, from) = (later, 0);
+        }
+        vectorize_for::<C, _>(|| {
+            for (out, x) in out.chunks_mut(len).zip(x.chunks(len)) {
+                for ((out, &x), &y) in out.iter_mut().zip(x).zip(&tile) {
+                    *out = f(x, y);
+                }
+            }
         });
     });
 }
@@ -131,15 +169,51 @@ pub fn select<T: Element>(
     let steps = walk.row_strides().map(|step| step as usize);
     for_each_chunk_mut(out, CHUNK, |chunk_index, out| {
         let mut done = 0;
-        walk.rows(chunk_index * CHUNK, out.len(), |starts, len| {
-            let [condition_start, x_start, y_start] = starts.map(|start| start as usize);
-            for (i, out) in out[done..done + len].iter_mut().enumerate() {
-                let chosen = condition[condition_start + i * steps[0]] != 0;
-                *out = if chosen { x[x_start + i * steps[1]] } else { y[y_start + i * steps[2]] };
-            }
-            done += len;
+        vectorize_for::<T, _>(|| {
+            walk.rows(chunk_index * CHUNK, out.len(), |starts, len| {
+                let [condition_start, x_start, y_start] = starts.map(|start| start as usize);
+                let (condition, x) = (&condition[condition_start..], &x[x_start..]);
+                select_row(condition, x, &y[y_start..], steps, &mut out[done..done + len]);
+                done += len;
+            });
         });
     });
+}
+
+/// One row of [`select`], whose operands advance by one or stay where they are.
+#[inline(always)]
+fn select_row<T: Element>(
+    condition: &[u8],
+    x: &[T],
+    y: &[T],
+    [condition_step, x_step, y_step]: [usize; 3],
+    out: &mut [T],
+) {
+    let chosen = |condition: u8, x: T, y: T| if condition != 0 { x } else { y };
+    match [condition_step, x_step, y_step] {
+        [1, 1, 1] => {
+            for (((out, &condition), &x), &y) in out.iter_mut().zip(condition).zip(x).zip(y) {
+                *out = chosen(condition, x, y);
+            }
+        }
+        [1, 1, 0] => {
+            let y = y[0];
+            for ((out, &condition), &x) in out.iter_mut().zip(condition).zip(x) {
+                *out = chosen(condition, x, y);
+            }
+        }
+        [1, 0, 1] => {
+            let x = x[0];
+            for ((out, &condition), &y) in out.iter_mut().zip(condition).zip(y) {
+                *out = chosen(condition, x, y);
+            }
+        }
+        _ => {
+            for (i, out) in out.iter_mut().enumerate() {
+                *out = chosen(condition[i * condition_step], x[i * x_step], y[i * y_step]);
+            }
+        }
+    }
 }
 
 /// `y[i] = f(y[i], x[i])`: the updates of variables.
@@ -236,6 +310,20 @@ mod tests {
             let mut out = vec![0; out_dims.iter().product()];
             binary((&x, x_dims), (&y, y_dims), (&mut out, out_dims), |x: i64, y: i64| x - 3 * y);
             assert_eq!(out, naive(&x, x_dims, &y, y_dims, out_dims), "{x_dims:?} {y_dims:?}");
+        }
+    }
+
+    #[test]
+    fn short_rows_are_repeated_across_chunk_borders() {
+        for (rows, columns) in [(1, 2), (900, 33), (5000, 10), (40, TILE / 2)] {
+            let x: Vec<f32> = (0..rows * columns).map(|i| i as f32).collect();
+            let row: Vec<f32> = (0..columns).map(|i| i as f32).collect();
+            let mut out = vec![0.0; x.len()];
+            let dims = [rows, columns];
+            binary((&x, &dims), (&row, &[columns]), (&mut out, &dims), |x: f32, y: f32| x - y);
+            for (i, &out) in out.iter().enumerate() {
+                assert_eq!(out, (i - i % columns) as f32, "{i} of {dims:?}");
+            }
         }
     }
 

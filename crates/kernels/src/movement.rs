@@ -86,6 +86,36 @@ pub fn scatter<T: Element>(
     });
 }
 
+/// Columns `start..start + width` of `out`, a matrix of `row` columns, become those of `x`.
+///
+/// ```
+/// let mut out = [0; 6];
+/// tapeflow_kernels::movement::copy_columns(&[1, 2, 3, 4], 2, &mut out, 1, 3);
+/// assert_eq!(out, [0, 1, 2, 0, 3, 4]);
+/// ```
+///
+/// # Panics
+/// If the columns are not within a row, or `x` and `out` have not as many rows.
+pub fn copy_columns<T: Element>(x: &[T], width: usize, out: &mut [T], start: usize, row: usize) {
+    assert!(start + width <= row || x.is_empty());
+    if x.is_empty() {
+        return;
+    }
+    assert_eq!(x.len() / width * row, out.len());
+    if x.len() == width {
+        return for_each_chunk_mut(&mut out[start..start + width], CHUNK, |index, out| {
+            out.copy_from_slice(&x[index * CHUNK..][..out.len()]);
+        });
+    }
+    let rows = (CHUNK / width).max(1);
+    for_each_chunk_mut(out, rows * row, |index, out| {
+        let x = x[index * rows * width..].chunks_exact(width);
+        for (out, x) in out.chunks_exact_mut(row).zip(x) {
+            out[start..start + width].copy_from_slice(x);
+        }
+    });
+}
+
 /// `out`, dense with as many elements on each axis as `indices` names there, becomes
 /// `out[i, j, ..] = x[indices[0][i], indices[1][j], ..]`.
 ///
@@ -100,9 +130,34 @@ pub fn scatter<T: Element>(
 /// # Panics
 /// If an index falls outside its axis' part of `x`, or a length does not fit.
 pub fn gather_by_index<T: Element>(x: &[T], dims: &[usize], indices: &[Vec<usize>], out: &mut [T]) {
-    let mut places = out.iter_mut();
-    for_each_place(dims, indices, |place| {
-        *places.next().expect("out has a place for each index") = x[place];
+    assert_eq!(dims.len(), indices.len());
+    assert_eq!(out.len(), indices.iter().map(Vec::len).product());
+    let Some((columns, rows)) = indices.split_last() else {
+        return out.copy_from_slice(&x[..1]);
+    };
+    if out.is_empty() {
+        return;
+    }
+    let row_len = dims[dims.len() - 1];
+    let is_whole_row = columns.iter().copied().eq(0..row_len);
+    let per_piece = (CHUNK / columns.len()).max(1);
+    for_each_chunk_mut(out, per_piece * columns.len(), |piece, out| {
+        for (row, out) in (piece * per_piece..).zip(out.chunks_exact_mut(columns.len())) {
+            let (mut rest, mut step, mut start) = (row, row_len, 0);
+            for (axis, indices) in rows.iter().enumerate().rev() {
+                start += indices[rest % indices.len()] * step;
+                rest /= indices.len();
+                step *= dims[axis];
+            }
+            let x = &x[start..start + row_len];
+            if is_whole_row {
+                out.copy_from_slice(x);
+            } else {
+                for (out, &column) in out.iter_mut().zip(columns) {
+                    *out = x[column];
+                }
+            }
+        }
     });
 }
 
@@ -185,6 +240,22 @@ mod tests {
         // Nothing is nowhere.
         scatter(&x[..0], &mut back, 24, &[4, 1], &[2, 0]);
         gather_by_index(&x[..0], &[0, 2], &[vec![], vec![0, 1]], &mut []);
+    }
+
+    #[test]
+    fn columns_are_copied_in_any_number_of_pieces() {
+        for (rows, width, start, row) in [(1, 40_000, 5, 40_010), (30_000, 3, 1, 5), (3, 7, 0, 7)] {
+            let x: Vec<u32> = (1..=(rows * width) as u32).collect();
+            let mut out = vec![0; rows * row];
+            copy_columns(&x, width, &mut out, start, row);
+            for (i, &value) in out.iter().enumerate() {
+                let column = i % row;
+                let inside = (start..start + width).contains(&column);
+                let want = if inside { (i / row * width + column - start + 1) as u32 } else { 0 };
+                assert_eq!(value, want, "{rows} {width} {start} {row}");
+            }
+        }
+        copy_columns(&[0u8; 0], 0, &mut [1, 2], 1, 2);
     }
 
     #[test]

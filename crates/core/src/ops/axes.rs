@@ -3,10 +3,12 @@
 use std::ops::RangeFull;
 
 use smallvec::SmallVec;
+use tapeflow_kernels::Number;
+use tapeflow_kernels::reduce::{Reduction, reduce};
 
 use crate::dtype::DTypes;
 use crate::error::{Error, Result};
-use crate::op::check_dtype;
+use crate::op::{Array, ArrayMut, check_dtype};
 use crate::ops::{array, math};
 use crate::shape::{MAX_RANK, Shape, Spec};
 use crate::tape::Call;
@@ -127,6 +129,19 @@ pub(crate) fn infer_reduction(op: &str, axes: &Axes, inputs: &[Spec]) -> Result<
     check_dtype(op, "x", inputs[0].dtype, DTypes::NUMERIC)?;
     let shape = axes.result(op, &inputs[0].shape)?;
     Ok(vec![Spec { shape, ..inputs[0] }])
+}
+
+/// `output = finish(reduction of x)` over the `reduced` axes.
+pub(crate) fn run_reduction<T: Number, R: Reduction>(
+    op: &str,
+    reduction: R,
+    x: Array<'_>,
+    reduced: &[bool],
+    output: &mut ArrayMut<'_>,
+    finish: impl Fn(T::Accumulator) -> T::Accumulator + Sync,
+) -> Result<()> {
+    reduce(reduction, x.data::<T>(), x.shape(), reduced, output.data(), finish)
+        .map_err(|error| Error::resource_exhausted(format!("{op}: {error}")))
 }
 
 /// The gradient of a maximum or minimum over the `reduced` axes: the elements equal to it share

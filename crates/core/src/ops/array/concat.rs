@@ -1,6 +1,6 @@
 //! Tensors one after another along an axis.
 
-use tapeflow_kernels::movement::scatter;
+use tapeflow_kernels::movement::copy_columns;
 
 use crate::ops::array::slice;
 use crate::ops::prelude::*;
@@ -43,14 +43,13 @@ impl Op for Concat {
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         let dims = *outputs[0].shape();
         let axis = dims.axis(self.name(), self.axis)?;
-        let outer: usize = dims[..axis].iter().product();
         let row: usize = dims[axis..].iter().product();
         dispatch!(any, inputs[0].dtype(), T => {
             let out = outputs[0].data::<T>();
             let mut start = 0;
             for x in inputs {
                 let part: usize = x.shape()[axis..].iter().product();
-                scatter(x.data::<T>(), out, start, &[row as isize, 1], &[outer, part]);
+                copy_columns(x.data::<T>(), part, out, start, row);
                 start += part;
             }
             Ok(())

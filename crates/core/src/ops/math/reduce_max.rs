@@ -1,9 +1,9 @@
 //! The largest element along axes.
 
-use tapeflow_kernels::reduce::{Max, reduce};
+use tapeflow_kernels::reduce::Max;
 
 use crate::ops::Axes;
-use crate::ops::axes::{extreme_gradient, infer_reduction};
+use crate::ops::axes::{extreme_gradient, infer_reduction, run_reduction};
 use crate::ops::prelude::*;
 
 /// The op of [`reduce_max`].
@@ -26,8 +26,7 @@ impl Op for ReduceMax {
         let x = inputs[0];
         let reduced = self.axes.reduced(self.name(), x.shape())?;
         dispatch!(number, x.dtype(), T => {
-            reduce(Max, x.data::<T>(), x.shape(), &reduced, outputs[0].data(), |extreme| extreme);
-            Ok(())
+            run_reduction::<T, _>(self.name(), Max, x, &reduced, &mut outputs[0], |extreme| extreme)
         })
     }
 

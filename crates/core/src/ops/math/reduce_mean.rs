@@ -1,10 +1,10 @@
 //! Means over axes.
 
-use tapeflow_kernels::reduce::{Sum, reduce};
+use tapeflow_kernels::reduce::Sum;
 
 use crate::ops::Axes;
 use crate::ops::array::{broadcast_to, cast, reshape};
-use crate::ops::axes::{infer_reduction, kept};
+use crate::ops::axes::{infer_reduction, kept, run_reduction};
 use crate::ops::math::divide;
 use crate::ops::prelude::*;
 
@@ -38,20 +38,18 @@ impl Op for ReduceMean {
             // The mean of no integers is 0.
             DType::Int64 => {
                 let mean = |sum: i64| sum / count.max(1) as i64;
-                reduce(Sum, x.data::<i64>(), dims, &reduced, out.data(), mean);
+                run_reduction::<i64, _>(self.name(), Sum, x, &reduced, out, mean)
             }
             DType::UInt64 => {
                 let mean = |sum: u64| sum / count.max(1) as u64;
-                reduce(Sum, x.data::<u64>(), dims, &reduced, out.data(), mean);
+                run_reduction::<u64, _>(self.name(), Sum, x, &reduced, out, mean)
             }
             dtype => dispatch!(float, dtype, T => {
                 // Exact in f64 but for one rounding, as the division in T's own type would be.
                 let mean = |sum| Number::from_f64(Number::to_f64(sum) / count as f64);
-                reduce(Sum, x.data::<T>(), dims, &reduced, out.data(), mean);
-                Ok(())
-            })?,
+                run_reduction::<T, _>(self.name(), Sum, x, &reduced, out, mean)
+            }),
         }
-        Ok(())
     }
 
     fn gradient(&self) -> Gradient {

@@ -1,10 +1,10 @@
 //! Sums over axes.
 
-use tapeflow_kernels::reduce::{Sum, reduce};
+use tapeflow_kernels::reduce::Sum;
 
 use crate::ops::Axes;
 use crate::ops::array::{broadcast_to, reshape};
-use crate::ops::axes::kept;
+use crate::ops::axes::{kept, run_reduction};
 use crate::ops::prelude::*;
 
 /// The op of [`reduce_sum`].
@@ -29,8 +29,7 @@ impl Op for ReduceSum {
         let x = inputs[0];
         let reduced = self.axes.reduced(self.name(), x.shape())?;
         dispatch!(number, x.dtype(), T => {
-            reduce(Sum, x.data::<T>(), x.shape(), &reduced, outputs[0].data(), |sum| sum);
-            Ok(())
+            run_reduction::<T, _>(self.name(), Sum, x, &reduced, &mut outputs[0], |sum| sum)
         })
     }
 
