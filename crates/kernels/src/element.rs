@@ -188,10 +188,11 @@ macro_rules! integer {
 integer!(i8: i8::wrapping_abs, i16: i16::wrapping_abs, i32: i32::wrapping_abs, i64: i64::wrapping_abs);
 integer!(u8: u8::from, u16: u16::from, u32: u32::from, u64: u64::from);
 
-/// `maximum` or `minimum` of two floats, by the given comparison: `a` if it wins or is NaN.
+/// `maximum` or `minimum` of two floats, by the given comparison: `a` if it wins or is NaN. Without
+/// a branch, for loops over it.
 macro_rules! nan_propagating {
     ($a:expr, $compare:tt, $b:expr) => {
-        if $a $compare $b || $a.is_nan() { $a } else { $b }
+        if ($a $compare $b) | $a.is_nan() { $a } else { $b }
     };
 }
 

@@ -1,20 +1,20 @@
 //! Softmax and the losses on it, over rows.
 //!
-//! A row is taken in vectors of 16 values, the last one filled up with values that change nothing,
-//! so short rows run in vector registers too. Exponentials are of the distance to the row's largest
-//! value, so that none overflows.
+//! Exponentials are of the distance to the row's largest value, so that none overflows. They are
+//! computed in blocks of as many rows as fit, or of parts of a long one, so the loop over them is
+//! long, and runs in vector registers, however short the rows are.
 
 use std::ops::Range;
 
-use crate::element::{Element, Float, Number};
+use crate::element::{Float, Number};
 use crate::parallel::for_each_chunk_mut;
 use crate::simd::{Task, run_for};
 
-/// Values side by side: one vector register of `f32`.
+/// Values side by side in the reduction of a row: one vector register of `f32`.
 const LANES: usize = 16;
 
-/// Vectors summed one after the other; longer rows are sums of such sums, which lose less.
-const SUM_BLOCK: usize = 64;
+/// Exponentials computed together, 4 KiB of `f32`; longer rows are sums of the sums of such blocks.
+const BLOCK: usize = 1024;
 
 /// Values per piece of work.
 const PIECE: usize = 16 * 1024;
@@ -105,7 +105,7 @@ pub fn sparse_cross_entropy<T: Float>(
 }
 
 /// Calls `piece` with rows and their part of `out`, `out_len` values of each row.
-fn for_rows<T: Element>(
+fn for_rows<T: Number>(
     x_len: usize,
     len: usize,
     out: &mut [T],
@@ -116,7 +116,11 @@ fn for_rows<T: Element>(
         return;
     }
     assert!(out.len().is_multiple_of(out_len) && x_len == out.len() / out_len * len);
-    let per_piece = (PIECE / len.max(1)).max(1);
+    if len == 0 {
+        // A sum of nothing is 0.
+        return out.fill(T::ZERO);
+    }
+    let per_piece = (PIECE / len).max(1);
     for_each_chunk_mut(out, per_piece * out_len, |index, out| {
         let first = index * per_piece;
         piece(first..first + out.len() / out_len, out);
@@ -135,22 +139,33 @@ where
 {
     #[inline(always)]
     fn run(self) {
-        for (x, out) in self.x.chunks_exact(self.len).zip(self.out.chunks_exact_mut(self.len)) {
-            let largest = largest(x);
-            let mut sum = Sum::<T>::new();
-            for (x, out) in x.chunks(LANES).zip(out.chunks_mut(LANES)) {
-                // What is summed is what is stored, rounded to its type.
-                let rounded = exponentials(x, largest).map(T::from_accumulator);
-                for (out, &value) in out.iter_mut().zip(&rounded) {
-                    *out = value;
+        let Softmax { x, len, out } = self;
+        let mut block = Block::<T>::new();
+        for_blocks_of_rows(x, len, |start, rows| {
+            let out = &mut out[start..start + rows.len()];
+            if rows.len() <= BLOCK {
+                let exponentials = block.exponentials(rows, len);
+                for (out, exponentials) in out.chunks_mut(len).zip(exponentials.chunks(len)) {
+                    let scale = reduce_row(exponentials, Number::add).recip();
+                    for (out, &exponential) in out.iter_mut().zip(exponentials) {
+                        *out = T::from_accumulator(exponential.mul(scale));
+                    }
                 }
-                sum.add(rounded.map(T::to_accumulator));
+                return;
             }
-            let scale = sum.total().recip();
-            for out in out {
-                *out = T::from_accumulator(out.to_accumulator().mul(scale));
+            let largest = largest(rows);
+            let mut sum = T::ZERO.to_accumulator();
+            for part in rows.chunks(BLOCK) {
+                sum = sum.add(reduce_row(block.exponentials_below(part, largest), Number::add));
             }
-        }
+            let scale = sum.recip();
+            for (part, out) in rows.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
+                let exponentials = block.exponentials_below(part, largest);
+                for (out, &exponential) in out.iter_mut().zip(exponentials) {
+                    *out = T::from_accumulator(exponential.mul(scale));
+                }
+            }
+        });
     }
 }
 
@@ -166,12 +181,12 @@ where
 {
     #[inline(always)]
     fn run(self) {
-        for (x, out) in self.x.chunks_exact(self.len).zip(self.out.chunks_exact_mut(self.len)) {
-            let (largest, log_sum) = largest_and_log_sum(x);
-            for (out, &x) in out.iter_mut().zip(x) {
+        let LogSoftmax { x, len, out } = self;
+        for_each_log_sum(x, len, |row, x, largest, log_sum| {
+            for (out, &x) in out[row * len..][..len].iter_mut().zip(x) {
                 *out = T::from_accumulator(x.to_accumulator().sub(largest).sub(log_sum));
             }
-        }
+        });
     }
 }
 
@@ -188,21 +203,15 @@ where
 {
     #[inline(always)]
     fn run(self) {
-        for (row, out) in self.out.iter_mut().enumerate() {
-            let row = row * self.len..(row + 1) * self.len;
-            let (labels, x) = (&self.labels[row.clone()], &self.x[row]);
-            let (largest, log_sum) = largest_and_log_sum(x);
-            let mut sum = Sum::<T>::new();
-            for (labels, x) in labels.chunks(LANES).zip(x.chunks(LANES)) {
-                let labels = lanes(labels, T::ZERO.to_accumulator());
-                let mut terms = lanes(x, largest);
-                for (term, label) in terms.iter_mut().zip(labels) {
-                    *term = label.mul(log_sum.sub(term.sub(largest)));
-                }
-                sum.add(terms);
+        let CrossEntropy { labels, x, len, out } = self;
+        for_each_log_sum(x, len, |row, x, largest, log_sum| {
+            let mut sum = T::ZERO.to_accumulator();
+            for (&label, &x) in labels[row * len..][..len].iter().zip(x) {
+                let surprise = log_sum.sub(x.to_accumulator().sub(largest));
+                sum = sum.add(label.to_accumulator().mul(surprise));
             }
-            *out = T::from_accumulator(sum.total());
-        }
+            out[row] = T::from_accumulator(sum);
+        });
     }
 }
 
@@ -220,115 +229,127 @@ where
 {
     #[inline(always)]
     fn run(self) {
-        for (i, out) in self.out.iter_mut().enumerate() {
-            let row = self.first_row + i;
-            let x = &self.x[row * self.len..][..self.len];
-            let (largest, log_sum) = largest_and_log_sum(x);
-            let logit = x[(self.label)(row)].to_accumulator();
-            *out = T::from_accumulator(log_sum.sub(logit.sub(largest)));
-        }
+        let SparseCrossEntropy { label, first_row, x, len, out } = self;
+        let x = &x[first_row * len..][..out.len() * len];
+        for_each_log_sum(x, len, |row, x, largest, log_sum| {
+            let logit = x[label(first_row + row)].to_accumulator();
+            out[row] = T::from_accumulator(log_sum.sub(logit.sub(largest)));
+        });
     }
 }
 
-/// Up to [`LANES`] values, filled up.
+/// Calls `visit` with the start and the values of as many rows as make a block, or of one that is
+/// longer.
 #[inline(always)]
-fn lanes<T: Number>(x: &[T], fill: Accumulator<T>) -> [Accumulator<T>; LANES] {
-    let mut lanes = [fill; LANES];
-    match <&[T; LANES]>::try_from(x) {
-        Ok(x) => lanes = x.map(T::to_accumulator),
-        Err(_) => {
-            for (lane, x) in lanes.iter_mut().zip(x) {
-                *lane = x.to_accumulator();
+fn for_blocks_of_rows<T>(x: &[T], len: usize, mut visit: impl FnMut(usize, &[T])) {
+    let values = (BLOCK / len).max(1) * len;
+    for (index, rows) in x.chunks(values).enumerate() {
+        visit(index * values, rows);
+    }
+}
+
+/// Calls `visit` with the index and the values of each row, the largest of them, and the logarithm
+/// of the sum of `exp(x - largest)`.
+#[inline(always)]
+fn for_each_log_sum<T: Float>(
+    x: &[T],
+    len: usize,
+    mut visit: impl FnMut(usize, &[T], Accumulator<T>, Accumulator<T>),
+) where
+    Accumulator<T>: Float,
+{
+    let mut block = Block::<T>::new();
+    for_blocks_of_rows(x, len, |start, rows| {
+        if rows.len() > BLOCK {
+            let largest = largest(rows);
+            let mut sum = T::ZERO.to_accumulator();
+            for part in rows.chunks(BLOCK) {
+                sum = sum.add(reduce_row(block.exponentials_below(part, largest), Number::add));
+            }
+            return visit(start / len, rows, largest, sum.ln());
+        }
+        let exponentials = block.exponentials(rows, len);
+        let mut sums = [T::ZERO.to_accumulator(); BLOCK];
+        let sums = &mut sums[..rows.len() / len];
+        for (sum, exponentials) in sums.iter_mut().zip(exponentials.chunks(len)) {
+            *sum = reduce_row(exponentials, Number::add);
+        }
+        for sum in sums.iter_mut() {
+            *sum = sum.ln();
+        }
+        for (i, (row, &log_sum)) in rows.chunks(len).zip(&*sums).enumerate() {
+            visit(start / len + i, row, block.largest[i], log_sum);
+        }
+    });
+}
+
+/// Room for the exponentials of a block and the largest value of each of its rows.
+struct Block<T: Number> {
+    values: [Accumulator<T>; BLOCK],
+    largest: [Accumulator<T>; BLOCK],
+}
+
+impl<T: Float> Block<T>
+where
+    Accumulator<T>: Float,
+{
+    #[inline(always)]
+    fn new() -> Self {
+        let zero = T::ZERO.to_accumulator();
+        Block { values: [zero; BLOCK], largest: [zero; BLOCK] }
+    }
+
+    /// `exp(x - largest of its row)`.
+    #[inline(always)]
+    fn exponentials(&mut self, rows: &[T], len: usize) -> &[Accumulator<T>] {
+        let values = &mut self.values[..rows.len()];
+        let own = values.chunks_mut(len).zip(&mut self.largest);
+        for (row, (values, own_largest)) in rows.chunks(len).zip(own) {
+            let largest = largest(row);
+            *own_largest = largest;
+            for (value, &x) in values.iter_mut().zip(row) {
+                *value = x.to_accumulator().sub(largest);
             }
         }
+        for value in values.iter_mut() {
+            *value = value.exp();
+        }
+        values
     }
-    lanes
+
+    /// `exp(x - largest)`.
+    #[inline(always)]
+    fn exponentials_below(&mut self, x: &[T], largest: Accumulator<T>) -> &[Accumulator<T>] {
+        let values = &mut self.values[..x.len()];
+        for (value, &x) in values.iter_mut().zip(x) {
+            *value = x.to_accumulator().sub(largest).exp();
+        }
+        values
+    }
 }
 
 /// The largest value of a row, NaN if one is.
 #[inline(always)]
 fn largest<T: Float>(x: &[T]) -> Accumulator<T> {
-    let lowest = <Accumulator<T> as Number>::MIN;
-    let mut largest = [lowest; LANES];
-    for x in x.chunks(LANES) {
-        for (largest, x) in largest.iter_mut().zip(lanes(x, lowest)) {
-            *largest = largest.maximum(x);
-        }
-    }
-    fold_halves(largest, Number::maximum)
+    reduce_row(x, Number::maximum).to_accumulator()
 }
 
-/// `exp(x - largest)`, 0 where there is no value.
+/// Combines the values of a row that is not empty, in lanes where there are several for each.
 #[inline(always)]
-fn exponentials<T: Float>(x: &[T], largest: Accumulator<T>) -> [Accumulator<T>; LANES]
-where
-    Accumulator<T>: Float,
-{
-    let mut lanes = lanes(x, <Accumulator<T> as Number>::MIN);
-    for lane in &mut lanes {
-        *lane = lane.sub(largest).exp();
-    }
-    lanes
-}
-
-/// The largest value of a row and the logarithm of the sum of `exp(x - largest)`.
-#[inline(always)]
-fn largest_and_log_sum<T: Float>(x: &[T]) -> (Accumulator<T>, Accumulator<T>)
-where
-    Accumulator<T>: Float,
-{
-    let largest = largest(x);
-    let mut sum = Sum::<T>::new();
-    for x in x.chunks(LANES) {
-        sum.add(exponentials(x, largest));
-    }
-    (largest, sum.total().ln())
-}
-
-/// A sum of vectors, in blocks.
-struct Sum<T: Number> {
-    total: [Accumulator<T>; LANES],
-    block: [Accumulator<T>; LANES],
-    added: usize,
-}
-
-impl<T: Number> Sum<T> {
-    #[inline(always)]
-    fn new() -> Self {
-        let zero = [T::ZERO.to_accumulator(); LANES];
-        Sum { total: zero, block: zero, added: 0 }
-    }
-
-    #[inline(always)]
-    fn add(&mut self, values: [Accumulator<T>; LANES]) {
-        for (sum, value) in self.block.iter_mut().zip(values) {
-            *sum = sum.add(value);
-        }
-        self.added += 1;
-        if self.added == SUM_BLOCK {
-            self.close_block();
+fn reduce_row<A: Number>(x: &[A], combine: impl Fn(A, A) -> A) -> A {
+    let Some((first, rest)) = x.split_first_chunk::<LANES>() else {
+        return x[1..].iter().fold(x[0], |total, &x| combine(total, x));
+    };
+    let mut lanes = *first;
+    let (whole, rest) = rest.as_chunks::<LANES>();
+    for values in whole {
+        for (lane, &value) in lanes.iter_mut().zip(values) {
+            *lane = combine(*lane, value);
         }
     }
-
-    #[inline(always)]
-    fn close_block(&mut self) {
-        for (total, sum) in self.total.iter_mut().zip(&mut self.block) {
-            *total = total.add(*sum);
-            *sum = T::ZERO.to_accumulator();
-        }
-        self.added = 0;
+    for (lane, &value) in lanes.iter_mut().zip(rest) {
+        *lane = combine(*lane, value);
     }
-
-    #[inline(always)]
-    fn total(mut self) -> Accumulator<T> {
-        self.close_block();
-        fold_halves(self.total, Number::add)
-    }
-}
-
-/// Combines the lanes, one half with the other until one is left.
-#[inline(always)]
-fn fold_halves<A: Number>(mut lanes: [A; LANES], combine: impl Fn(A, A) -> A) -> A {
     let mut width = LANES;
     while width > 1 {
         width /= 2;
@@ -411,6 +432,6 @@ mod tests {
         softmax::<f32>(&[], 0, &mut []);
         let mut loss = [1.0f32; 2];
         cross_entropy(&[], &[], 0, &mut loss);
-        assert!(loss.iter().all(|loss| loss.is_nan() || *loss == 0.0), "{loss:?}");
+        assert_eq!(loss, [0.0; 2]);
     }
 }
