@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use tapeflow as tf;
+use tf::Tensor;
 use tf::data::Dataset;
 
 use crate::cli::EvaluateOptions;
@@ -48,11 +49,17 @@ pub fn evaluate(model: &Model, split: &Split) -> tf::Result<Evaluation> {
     let mut confusion = Confusion::default();
     let mut total_loss = 0.0;
     let elements = (split.images.clone(), split.labels.clone());
+    let measure = tf::function({
+        let model = model.clone();
+        move |(images, labels): (Tensor, Tensor)| {
+            let logits = model.logits(&preprocess(&images)?)?;
+            Ok((loss(&logits, &labels)?, tf::argmax(&logits, 1)?))
+        }
+    });
     for batch in &Dataset::from_tensor_slices(elements)?.batch(BATCH) {
         let (images, labels) = batch?;
-        let logits = model.logits(&preprocess(&images)?)?;
-        total_loss += f64::from(loss(&logits, &labels)?.to_scalar::<f32>()?);
-        let read = tf::argmax(&logits, 1)?;
+        let (loss, read) = measure.call((images, labels.clone()))?;
+        total_loss += f64::from(loss.to_scalar::<f32>()?);
         for (&label, &read) in labels.as_slice::<u8>()?.iter().zip(read.as_slice::<i64>()?) {
             confusion.add(label.into(), read as usize);
         }

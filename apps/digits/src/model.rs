@@ -12,7 +12,8 @@ pub const SIZE: usize = 28;
 /// Digits 0 to 9.
 pub const CLASSES: usize = 10;
 
-/// A network and its weights.
+/// A network and its weights, which a clone shares.
+#[derive(Clone)]
 pub struct Model {
     name: ModelName,
     variables: Vec<Variable>,

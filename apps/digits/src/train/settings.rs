@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tapeflow as tf;
@@ -96,14 +97,14 @@ impl Settings {
         (images as u64).saturating_mul(self.epochs).div_ceil(self.batch_size as u64)
     }
 
-    pub fn optimizer(&self) -> Box<dyn Optimizer> {
+    pub fn optimizer(&self) -> Arc<dyn Optimizer> {
         let sgd = SGD::new(self.learning_rate);
         match self.optimizer {
-            OptimizerName::Sgd => Box::new(sgd),
-            OptimizerName::Momentum => Box::new(sgd.momentum(0.9)),
-            OptimizerName::Nesterov => Box::new(sgd.momentum(0.9).nesterov(true)),
-            OptimizerName::Adam => Box::new(Adam::new(self.learning_rate)),
-            OptimizerName::QuickAdam => Box::new(Adam::new(self.learning_rate).betas(0.7, 0.9)),
+            OptimizerName::Sgd => Arc::new(sgd),
+            OptimizerName::Momentum => Arc::new(sgd.momentum(0.9)),
+            OptimizerName::Nesterov => Arc::new(sgd.momentum(0.9).nesterov(true)),
+            OptimizerName::Adam => Arc::new(Adam::new(self.learning_rate)),
+            OptimizerName::QuickAdam => Arc::new(Adam::new(self.learning_rate).betas(0.7, 0.9)),
         }
     }
 }

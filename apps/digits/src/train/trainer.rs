@@ -1,12 +1,14 @@
 //! A training run's state and its step.
 
+use std::sync::Arc;
+
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tapeflow as tf;
 use tf::data::{AUTOTUNE, Dataset};
 use tf::optimizers::Optimizer;
 use tf::train::Checkpoint;
-use tf::{Tensor, Variable};
+use tf::{DType, Function, Tensor, Variable};
 
 use super::settings::Settings;
 use crate::cli::TrainOptions;
@@ -26,10 +28,21 @@ const RANDOM: &str = "random";
 pub struct Trainer {
     pub settings: Settings,
     pub model: Model,
-    optimizer: Box<dyn Optimizer>,
+    optimizer: Arc<dyn Optimizer>,
     /// Steps done.
     pub step: u64,
+    update: Update,
+    /// Whether a step found a loss that is not finite. The weights are worth nothing then.
+    diverged: bool,
 }
+
+/// From images and labels to the loss, summed over the batch, and how many were read right; the
+/// weights are updated.
+type Update = Function<
+    (Tensor, Tensor),
+    (Tensor, Tensor),
+    Box<dyn Fn((Tensor, Tensor)) -> tf::Result<(Tensor, Tensor)> + Send + Sync>,
+>;
 
 /// What one step found, before its update.
 pub struct Outcome {
@@ -45,7 +58,8 @@ impl Trainer {
         let model = Model::new(settings.model, settings.seed)?;
         let optimizer = settings.optimizer();
         optimizer.build(model.variables())?;
-        Ok(Trainer { settings, model, optimizer, step: 0 })
+        let update = compiled(model.clone(), optimizer.clone());
+        Ok(Trainer { settings, model, optimizer, step: 0, update, diverged: false })
     }
 
     /// The run that a checkpoint holds, where `options` ask for nothing else.
@@ -88,36 +102,34 @@ impl Trainer {
     }
 
     /// One step of the lesson: forward, loss, gradients, update. A loss that is not finite is an
-    /// error and leaves the weights as they are.
+    /// error, and what such a step left of the weights never reaches a file.
     pub fn step(&mut self, images: &Tensor, labels: &Tensor) -> Result<Outcome, Failure> {
         let count = labels.shape()[0];
-        let tape = tf::GradientTape::new();
-        let logits = self.model.logits(&preprocess(images)?)?;
-        let total = loss(&logits, labels)?;
-        let gradients = tape.gradient(&total, self.model.variables())?;
-        let loss = f64::from(total.to_scalar::<f32>()?) / count as f64;
+        let (loss, correct) = self.update.call((images.clone(), labels.clone()))?;
+        let loss = f64::from(loss.to_scalar::<f32>()?) / count as f64;
         if !loss.is_finite() {
-            return Err(self.diverged(&format!("the loss is {loss}")));
+            self.diverged = true;
+            return Err(self.divergence(&format!("the loss is {loss}")));
         }
-        self.optimizer.apply_gradients(gradients.into_iter().zip(self.model.variables()))?;
         self.step += 1;
-        let read = tf::argmax(&logits, 1)?;
-        let pairs = read.as_slice::<i64>()?.iter().zip(labels.as_slice::<u8>()?);
-        let correct = pairs.filter(|(read, label)| **read == i64::from(**label)).count();
+        let correct = correct.to_scalar::<i64>()? as usize;
         Ok(Outcome { loss, correct, images: count })
     }
 
     /// Refuses weights that are not finite, so that no file ever holds them.
     pub fn check_finite(&self) -> Result<(), Failure> {
+        if self.diverged {
+            return Err(self.divergence("the loss is not finite"));
+        }
         for variable in self.state() {
             if !is_finite(&variable)? {
-                return Err(self.diverged(&format!("{} is not finite", variable.name())));
+                return Err(self.divergence(&format!("{} is not finite", variable.name())));
             }
         }
         Ok(())
     }
 
-    fn diverged(&self, what: &str) -> Failure {
+    fn divergence(&self, what: &str) -> Failure {
         Failure::Failed(format!(
             "after {} steps {what}: the training has diverged. Nothing was written after the last \
              good checkpoint; try again with a smaller --learning-rate than {}",
@@ -130,6 +142,18 @@ impl Trainer {
         variables.extend(self.optimizer.variables());
         variables
     }
+}
+
+fn compiled(model: Model, optimizer: Arc<dyn Optimizer>) -> Update {
+    tf::function(Box::new(move |(images, labels)| {
+        let tape = tf::GradientTape::new();
+        let logits = model.logits(&preprocess(&images)?)?;
+        let total = loss(&logits, &labels)?;
+        let gradients = tape.gradient(&total, model.variables())?;
+        optimizer.apply_gradients(gradients.into_iter().zip(model.variables()))?;
+        let right = tf::equal(tf::argmax(&logits, 1)?, tf::cast(&labels, DType::Int64)?)?;
+        Ok((total, tf::reduce_sum(tf::cast(right, DType::Int64)?, ..)?))
+    }))
 }
 
 /// A metadata entry of a checkpoint that is JSON.
