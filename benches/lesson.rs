@@ -1,43 +1,61 @@
-//! The lesson's training step, timed; the peers' programs in `peers/` do the same.
-//!
-//! Prints one JSON object a line: `{"what", "peer", "version", "ms": [...]}`.
+//! The lesson's training step and its forward pass, timed; the programs in `peers/` do the same.
 
-use std::time::Instant;
+mod timing;
 
 use tapeflow as tf;
 use tf::initializers::{Initializer, RandomNormal};
 use tf::nn::{self, Padding};
 use tf::optimizers::SGD;
 use tf::{DType, Tensor, Variable};
+use timing::{Arguments, measure, report};
 
 const BATCH: usize = 128;
-const WARM_UP: usize = 10;
 
 fn main() -> tf::Result<()> {
-    let steps = steps_asked_for();
-    let x = tf::random::stateless_uniform([BATCH, 28, 28, 1], [0, 0], 0.0, 1.0, DType::Float32)?;
+    let args = Arguments::parse(100);
+    steps(&args)?;
+    forward("forward of 256 images", 256, &args)?;
+    let many = Arguments { steps: 20 * args.steps, warm_up: 20 * args.warm_up };
+    forward("forward of 1 image", 1, &many)
+}
+
+fn steps(args: &Arguments) -> tf::Result<()> {
+    let x = images(BATCH)?;
     let labels: Vec<u8> = (0..BATCH).map(|i| (i * 7 % 10) as u8).collect();
     let y = Tensor::from(labels);
-    let weights = variables()?;
-    let optimizer = SGD::new(0.001);
-    let mut milliseconds = Vec::with_capacity(steps);
-    for step in 0..WARM_UP + steps {
-        let start = Instant::now();
+
+    let (weights, optimizer) = (variables()?, SGD::new(0.001));
+    let times = measure(args, || {
         train_step(&x, &y, &weights, &optimizer)?.to_scalar::<f32>()?;
-        if step >= WARM_UP {
-            milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
-        }
-    }
-    println!(
-        r#"{{"what": "step, eager", "peer": "tapeflow", "version": "{}", "ms": {milliseconds:?}}}"#,
-        env!("CARGO_PKG_VERSION")
-    );
+        Ok::<_, tf::Error>(())
+    })?;
+    report("lesson's step, eager", "ms", &times);
+
+    let (weights, optimizer) = (variables()?, SGD::new(0.001));
+    let step =
+        tf::function(move |(x, y): (Tensor, Tensor)| train_step(&x, &y, &weights, &optimizer));
+    let times = measure(args, || {
+        step.call((x.clone(), y.clone()))?.to_scalar::<f32>()?;
+        Ok::<_, tf::Error>(())
+    })?;
+    report("lesson's step, compiled", "ms", &times);
     Ok(())
 }
 
-fn steps_asked_for() -> usize {
-    let mut args = std::env::args().skip_while(|arg| arg != "--steps").skip(1);
-    args.next().and_then(|steps| steps.parse().ok()).unwrap_or(100)
+fn forward(what: &str, count: usize, args: &Arguments) -> tf::Result<()> {
+    let x = images(count)?;
+    let weights = variables()?;
+    let forward = tf::function(move |x: Tensor| predict(&x, &weights));
+    let times = measure(args, || {
+        forward.call(x.clone())?.as_slice::<f32>()?;
+        Ok::<_, tf::Error>(())
+    })?;
+    report(what, "ms", &times);
+    Ok(())
+}
+
+fn images(count: usize) -> tf::Result<Tensor> {
+    tf::random::stateless_uniform([count, 28, 28, 1], [0, 0], 0.0, 1.0, DType::Float32)
 }
 
 fn variables() -> tf::Result<[Variable; 6]> {

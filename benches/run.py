@@ -1,120 +1,141 @@
 #!/usr/bin/env python3
 """Speed, side by side with the peers, in one run on one machine.
 
-    python3 benches/run.py [--quick] [--steps N] [--no-burn]
+    python3 benches/run.py [--quick] [--rounds N] [--steps N] [--no-burn] [--no-jobs]
 
-Makes a virtual environment with TensorFlow and PyTorch in target/bench-venv, builds tapeflow's and
-burn's programs, runs all of them in turns, prints a table and writes target/bench.json: a list of
-rows {what, ours, peer, peer_name, peer_version, unit, ratio}.
+Makes a virtual environment with the Python peers in target/bench-venv, builds our programs and those
+of the Rust peers, and runs all of them in turns, so that a slow minute of the machine hits all.
+Prints a table and writes target/bench.json: a list of rows {what, ours, peer, peer_name,
+peer_version, unit, ratio}. --quick does the rows of the lesson's step alone, in under two minutes
+once everything is built.
 """
 
 import argparse
 import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import jobs
+import table
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "target"
 PEERS = ROOT / "benches" / "peers"
 
 
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(command, **options):
+    return subprocess.run([str(part) for part in command], check=True, **options)
+
+
 def venv_python():
     venv = TARGET / "bench-venv"
     python = venv / "bin" / "python"
     if not python.exists():
-        print("making target/bench-venv with TensorFlow and PyTorch ...", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-        requirements = PEERS / "requirements.txt"
-        subprocess.run([venv / "bin" / "pip", "install", "-q", "-r", requirements], check=True)
+        say("making target/bench-venv with the Python peers ...")
+        run([sys.executable, "-m", "venv", venv])
+        run([venv / "bin" / "pip", "install", "-q", "-r", PEERS / "requirements.txt"])
     return python
 
 
-def programs(args):
-    """The programs to run, each a command that prints rows of JSON."""
-    steps = ["--steps", str(args.steps)]
+def build_ours():
+    say("building tapeflow's programs ...")
     cargo = ["cargo", "build", "--release", "-q"]
-    subprocess.run([*cargo, "-p", "tapeflow", "--example", "bench_lesson"], cwd=ROOT, check=True)
+    run([*cargo, "-p", "tapeflow", "--examples"], cwd=ROOT)
+    run([*cargo, "-p", "tapeflow-kernels", "--example", "bench_gemm"], cwd=ROOT)
+    run([*cargo, "-p", "digits"], cwd=ROOT)
+
+
+def build_peer(name, program):
+    """A peer in Rust, which is a workspace of its own."""
+    say(f"building {name} ...")
+    target = TARGET / f"bench-{name}"
+    run(["cargo", "build", "--release", "-q", "--target-dir", target], cwd=PEERS / name)
+    return target / "release" / program
+
+
+def programs(args):
+    """What to run: name, command, and the number of steps for one round."""
+    build_ours()
     python = venv_python()
-    found = {
-        "tapeflow": [TARGET / "release" / "examples" / "bench_lesson", *steps],
-        "TensorFlow": [python, PEERS / "tensorflow_lesson.py", *steps],
-        "PyTorch": [python, PEERS / "pytorch_lesson.py", *steps],
-    }
+    ours = TARGET / "release" / "examples"
+    lesson = [
+        ("tapeflow, FMA peak", [ours / "bench_gemm", "--peak"], 20),
+        ("tapeflow, lesson", [ours / "bench_lesson"], 100),
+        ("TensorFlow, lesson", [python, PEERS / "tensorflow_lesson.py"], 60),
+        ("PyTorch, lesson", [python, PEERS / "pytorch_lesson.py"], 60),
+    ]
     if not args.no_burn:
-        burn = PEERS / "burn"
-        target = TARGET / "bench-burn"
-        subprocess.run([*cargo, "--target-dir", target], cwd=burn, check=True)
-        found["burn"] = [target / "release" / "burn-lesson", *steps]
-    return found
+        lesson.append(("burn, lesson", [build_peer("burn", "burn-lesson")], 30))
+    if args.quick:
+        return lesson
+    return [
+        *lesson,
+        ("tapeflow, deeper net", [ours / "bench_deep"], 30),
+        ("TensorFlow, deeper net", [python, PEERS / "tensorflow_deep.py"], 30),
+        ("PyTorch, deeper net", [python, PEERS / "pytorch_deep.py"], 20),
+        ("LiteRT", [python, PEERS / "litert_forward.py"], 60),
+        ("tapeflow, GEMM", [ours / "bench_gemm"], 60),
+        ("PyTorch, GEMM", [python, PEERS / "pytorch_gemm.py"], 60),
+        ("crates, GEMM", [build_peer("gemm", "gemm-crates")], 60),
+    ]
 
 
-def measure(commands, rounds):
-    """Runs the programs in turns, so that a slow minute of the machine hits all of them."""
+def measure(commands, rounds, steps):
+    """Rows {(what, peer): {"version", "unit", "values"}} of programs that print rows of JSON."""
     rows = {}
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    # Some machines set these for an old OpenBLAS; they slow a current one.
     for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
         environment.pop(name, None)
     for turn in range(rounds):
-        for name, command in commands.items():
-            print(f"round {turn + 1} of {rounds}: {name}", file=sys.stderr)
-            output = subprocess.run(
-                command, env=environment, check=True, stdout=subprocess.PIPE, text=True
-            ).stdout
-            for line in output.splitlines():
+        for name, command, usual in commands:
+            say(f"round {turn + 1} of {rounds}: {name}")
+            command = [*command, "--steps", steps or usual]
+            done = run(
+                command,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+            for line in done.stdout.splitlines():
                 row = json.loads(line)
                 key = (row["what"], row["peer"])
-                merged = rows.setdefault(key, {"version": row["version"], "ms": []})
-                merged["ms"] += row["ms"]
+                merged = rows.setdefault(key, row | {"values": []})
+                merged["values"] += row["values"]
     return rows
 
 
-def cpu_name():
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--steps", type=int, default=100, help="steps per program and round")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="the lesson's step alone, one round")
     parser.add_argument("--rounds", type=int, default=3, help="how often each program runs")
-    parser.add_argument("--quick", action="store_true", help="one short round")
+    parser.add_argument("--steps", type=int, help="steps per program and round [default: its own]")
     parser.add_argument("--no-burn", action="store_true", help="leave burn out (its build is long)")
+    parser.add_argument("--no-jobs", action="store_true", help="leave out the whole jobs")
     args = parser.parse_args()
-    if args.quick:
-        args.rounds, args.steps = 1, 50
+    started = time.time()
 
-    rows = measure(programs(args), args.rounds)
-    ours = {what: row for (what, peer), row in rows.items() if peer == "tapeflow"}
-    table = []
-    print(f"\n{cpu_name()}, {os.cpu_count()} threads, f32, batch 128; ms, median (min)\n")
-    print("| what | program | median | min | tapeflow takes |")
-    print("|---|---|---|---|---|")
-    for (what, peer), row in sorted(rows.items()):
-        median, least = statistics.median(row["ms"]), min(row["ms"])
-        ratio = None
-        if peer != "tapeflow" and what in ours:
-            own = statistics.median(ours[what]["ms"])
-            ratio = own / median
-            table.append(
-                {
-                    "what": what,
-                    "ours": own,
-                    "peer": median,
-                    "peer_name": peer,
-                    "peer_version": row["version"],
-                    "unit": "ms",
-                    "ratio": ratio,
-                }
-            )
-        share = "" if ratio is None else f"{ratio:.2f} of it"
-        print(f"| {what} | {peer} {row['version']} | {median:.1f} | {least:.1f} | {share} |")
-    (TARGET / "bench.json").write_text(json.dumps(table, indent=1) + "\n")
+    rounds = 1 if args.quick else args.rounds
+    commands = programs(args)
+    built = time.time()
+    rows = measure(commands, rounds, args.steps)
+    if not (args.quick or args.no_jobs):
+        rows |= jobs.measure(TARGET, venv_python(), PEERS, say)
+    entries = table.entries(rows)
+    print(table.text(entries, rows))
+    (TARGET / "bench.json").write_text(json.dumps(entries, indent=1) + "\n")
+    say(f"building took {built - started:.0f} s, measuring {time.time() - built:.0f} s")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,14 +1,17 @@
-"""The lesson's training step in PyTorch, eager.
+"""The lesson's training step in PyTorch: eager, and through torch.compile where there is a C++
+compiler.
 
-Prints one JSON object a line: {"what", "peer", "version", "ms": [...]}.
+Prints rows as timing.py describes them.
 """
 
-import argparse
-import json
-import time
+import shutil
 
 import torch
 import torch.nn.functional as F
+
+import timing
+
+BATCH = 128
 
 
 def variables():
@@ -25,36 +28,34 @@ def variables():
     ]
 
 
-def train_step(x, y, weights, optimizer):
+def loss_of(x, y, weights):
     conv_w, conv_b, fc1_w, fc1_b, fc2_w, fc2_b = weights
     hidden = F.max_pool2d(F.relu(F.conv2d(x, conv_w, conv_b, padding=1)), 2)
     hidden = F.relu(F.linear(hidden.flatten(1), fc1_w, fc1_b))
-    loss = F.cross_entropy(F.linear(hidden, fc2_w, fc2_b), y, reduction="sum")
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-    return loss
+    return F.cross_entropy(F.linear(hidden, fc2_w, fc2_b), y, reduction="sum")
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--batch", type=int, default=128)
-    args = parser.parse_args()
-
+    args = timing.arguments()
     torch.manual_seed(0)
-    x = torch.rand(args.batch, 1, 28, 28)
-    y = torch.randint(0, 10, (args.batch,))
-    weights = variables()
-    optimizer = torch.optim.SGD(weights, lr=0.001)
-    times = []
-    for i in range(args.steps + 10):
-        start = time.perf_counter()
-        train_step(x, y, weights, optimizer).item()
-        if i >= 10:
-            times.append((time.perf_counter() - start) * 1e3)
-    row = {"what": "step, eager", "peer": "PyTorch", "version": torch.__version__, "ms": times}
-    print(json.dumps(row), flush=True)
+    x = torch.rand(BATCH, 1, 28, 28)
+    y = torch.randint(0, 10, (BATCH,))
+    ways = [("PyTorch eager", loss_of)]
+    if shutil.which("g++"):
+        ways.append(("PyTorch torch.compile", torch.compile(loss_of)))
+    for name, loss_function in ways:
+        weights = variables()
+        optimizer = torch.optim.SGD(weights, lr=0.001)
+
+        def step():
+            loss = loss_function(x, y, weights)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            return loss.item()
+
+        times = timing.measure(step, args)
+        timing.report("lesson's step, compiled", name, torch.__version__, times)
 
 
 main()

@@ -1,17 +1,18 @@
 """The lesson's training step in TensorFlow: eager, as the lesson writes it, and compiled.
 
-Prints one JSON object a line: {"what", "peer", "version", "ms": [...]}.
+Prints rows as timing.py describes them.
 """
 
-import argparse
-import json
 import os
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
+
+import timing
+
+BATCH = 128
 
 
 def variables():
@@ -46,27 +47,21 @@ def train_step(x, y, weights, optimizer):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--batch", type=int, default=128)
-    args = parser.parse_args()
-
+    args = timing.arguments()
     rng = np.random.default_rng(0)
-    x = tf.constant(rng.random([args.batch, 28, 28, 1], dtype=np.float32))
-    y = tf.constant(rng.integers(0, 10, [args.batch]), dtype=tf.uint8)
-    for what, wrap in [("step, eager", lambda f: f), ("step, compiled", tf.function)]:
+    x = tf.constant(rng.random([BATCH, 28, 28, 1], dtype=np.float32))
+    y = tf.constant(rng.integers(0, 10, [BATCH]), dtype=tf.uint8)
+    for what, name, wrap in [
+        ("lesson's step, eager", "TensorFlow eager", lambda f: f),
+        ("lesson's step, compiled", "tf.function", tf.function),
+        ("lesson's step, compiled", "tf.function jit_compile", lambda f: tf.function(f, jit_compile=True)),
+    ]:
         weights = variables()
         optimizer = tf.keras.optimizers.SGD(0.001)
         optimizer.build(weights)
-        step = wrap(lambda: train_step(x, y, weights, optimizer))
-        times = []
-        for i in range(args.steps + 10):
-            start = time.perf_counter()
-            step().numpy()
-            if i >= 10:
-                times.append((time.perf_counter() - start) * 1e3)
-        row = {"what": what, "peer": "TensorFlow", "version": tf.__version__, "ms": times}
-        print(json.dumps(row), flush=True)
+        step = wrap(lambda x, y: train_step(x, y, weights, optimizer))
+        times = timing.measure(lambda: step(x, y).numpy(), args)
+        timing.report(what, name, tf.__version__, times)
 
 
 main()

@@ -1,6 +1,6 @@
 //! The lesson's training step in burn, on its fastest CPU backend, flex.
 //!
-//! Prints one JSON object a line: `{"what", "peer", "version", "ms": [...]}`.
+//! Prints one JSON object a line: `{"what", "peer", "version", "unit", "values": [...]}`.
 
 use std::time::Instant;
 
@@ -40,10 +40,11 @@ fn main() {
         }
     }
     let row = serde_json::json!({
-        "what": "step, eager",
+        "what": "lesson's step, compiled",
         "peer": "burn (flex)",
         "version": "0.22.0",
-        "ms": milliseconds,
+        "unit": "ms",
+        "values": milliseconds,
     });
     println!("{row}");
 }

@@ -1,0 +1,123 @@
+//! The machine's peak of fused multiply-adds, measured, and our matrix products on all cores.
+//!
+//! With `--peak` the peak alone.
+
+mod timing;
+
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tapeflow_kernels::buffer::AllocError;
+use tapeflow_kernels::gemm::{Matrix, Update, gemm};
+use tapeflow_kernels::parallel::{for_each_index, threads};
+use timing::{Arguments, measure, report};
+
+fn main() -> Result<(), AllocError> {
+    let args = Arguments::parse(100);
+    fma_peak(&args);
+    if std::env::args().any(|arg| arg == "--peak") {
+        return Ok(());
+    }
+    let assign = Update::Assign;
+    product("fc1 forward", [128, 1024, 6272], [false, false], assign, &args)?;
+    // The update of the weights by their gradient, as a training step does it.
+    let descend = Update::AddScaled(-1e-3);
+    product("fc1 weight gradient", [6272, 1024, 128], [true, false], descend, &args)?;
+    product("fc1 input gradient", [128, 6272, 1024], [false, true], assign, &args)?;
+    for n in [256, 1024, 2048] {
+        product(&format!("{n}^3"), [n, n, n], [false, false], assign, &args)?;
+    }
+    Ok(())
+}
+
+/// `c (m x n) = a (m x k) * b (k x n)`, where a factor that is `transposed` lies in memory the other
+/// way round.
+fn product(
+    name: &str,
+    [m, n, k]: [usize; 3],
+    transposed: [bool; 2],
+    update: Update<f32>,
+    args: &Arguments,
+) -> Result<(), AllocError> {
+    let (a, b, mut c) = (values(m * k), values(k * n), vec![0.0; m * n]);
+    let lay = |data, rows, columns, transposed| match transposed {
+        true => Matrix::row_major(data, rows).transposed(),
+        false => Matrix::row_major(data, columns),
+    };
+    let (a, b) = (lay(&a, m, k, transposed[0]), lay(&b, k, n, transposed[1]));
+    let times = measure(args, || gemm(m, n, k, a, b, update, &mut c))?;
+    report(&format!("GEMM {name}"), "GFLOP/s", &rates(2 * m * n * k, &times));
+    Ok(())
+}
+
+/// Values in [-1, 1), the same every time.
+fn values(len: usize) -> Vec<f32> {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Rounds over all registers.
+const ROUNDS: usize = 1 << 20;
+
+/// How fast all cores together multiply and add numbers that never leave the registers.
+fn fma_peak(args: &Arguments) {
+    let cores = threads();
+    let operations = AtomicUsize::new(0);
+    let work = || {
+        operations.store(0, Ordering::Relaxed);
+        for_each_index(cores, |_| {
+            operations.fetch_add(multiply_add_at_best(), Ordering::Relaxed);
+        });
+        Ok::<_, Infallible>(())
+    };
+    let Ok(times) = measure(args, work);
+    report("FMA peak", "GFLOP/s", &rates(operations.into_inner(), &times));
+}
+
+/// Keeps one core's units busy with the widest vectors that it has; returns the operations done.
+#[cfg(target_arch = "x86_64")]
+fn multiply_add_at_best() -> usize {
+    #[target_feature(enable = "avx512f")]
+    fn avx512() -> usize {
+        multiply_add::<16, 16>()
+    }
+    #[target_feature(enable = "avx2,fma")]
+    fn avx2() -> usize {
+        multiply_add::<8, 12>()
+    }
+    if is_x86_feature_detected!("avx512f") {
+        // SAFETY: the CPU has these instructions.
+        unsafe { avx512() }
+    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        // SAFETY: the CPU has these instructions.
+        unsafe { avx2() }
+    } else {
+        multiply_add::<4, 8>()
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn multiply_add_at_best() -> usize {
+    multiply_add::<4, 16>()
+}
+
+/// `LANES` are those of a register; so many `REGISTERS` that none waits for its own last sum.
+#[inline(always)]
+fn multiply_add<const LANES: usize, const REGISTERS: usize>() -> usize {
+    let (factor, summand) = (black_box(0.999f32), black_box(0.001f32));
+    let mut sums = [[1.0f32; LANES]; REGISTERS];
+    for _ in 0..ROUNDS {
+        for sum in &mut sums {
+            for lane in sum {
+                *lane = lane.mul_add(factor, summand);
+            }
+        }
+    }
+    black_box(sums);
+    2 * LANES * REGISTERS * ROUNDS
+}
