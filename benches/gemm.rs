@@ -61,7 +61,8 @@ fn values(len: usize) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
-/// Rounds over all registers.
+/// Registers at work: enough that none waits for its own last sum. And rounds over them.
+const REGISTERS: usize = 12;
 const ROUNDS: usize = 1 << 20;
 
 /// How fast all cores together multiply and add numbers that never leave the registers.
@@ -82,13 +83,32 @@ fn fma_peak(args: &Arguments) {
 /// Keeps one core's units busy with the widest vectors that it has; returns the operations done.
 #[cfg(target_arch = "x86_64")]
 fn multiply_add_at_best() -> usize {
+    use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps, _mm512_fmadd_ps, _mm512_set1_ps};
+
+    // Loops written out: a closure would not be compiled for these instructions.
     #[target_feature(enable = "avx512f")]
     fn avx512() -> usize {
-        multiply_add::<16, 16>()
+        let (factor, summand) = black_box((_mm512_set1_ps(0.999), _mm512_set1_ps(0.002)));
+        let mut sums = [_mm512_set1_ps(1.0); REGISTERS];
+        for _ in 0..ROUNDS {
+            for sum in &mut sums {
+                *sum = _mm512_fmadd_ps(*sum, factor, summand);
+            }
+        }
+        black_box(sums);
+        2 * 16 * REGISTERS * ROUNDS
     }
     #[target_feature(enable = "avx2,fma")]
     fn avx2() -> usize {
-        multiply_add::<8, 12>()
+        let (factor, summand) = black_box((_mm256_set1_ps(0.999), _mm256_set1_ps(0.002)));
+        let mut sums = [_mm256_set1_ps(1.0); REGISTERS];
+        for _ in 0..ROUNDS {
+            for sum in &mut sums {
+                *sum = _mm256_fmadd_ps(*sum, factor, summand);
+            }
+        }
+        black_box(sums);
+        2 * 8 * REGISTERS * ROUNDS
     }
     if is_x86_feature_detected!("avx512f") {
         // SAFETY: the CPU has these instructions.
@@ -97,27 +117,29 @@ fn multiply_add_at_best() -> usize {
         // SAFETY: the CPU has these instructions.
         unsafe { avx2() }
     } else {
-        multiply_add::<4, 8>()
+        scalar()
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 fn multiply_add_at_best() -> usize {
-    multiply_add::<4, 16>()
+    scalar()
 }
 
-/// `LANES` are those of a register; so many `REGISTERS` that none waits for its own last sum.
-#[inline(always)]
-fn multiply_add<const LANES: usize, const REGISTERS: usize>() -> usize {
+/// What the compiler makes of plain numbers.
+fn scalar() -> usize {
     let (factor, summand) = (black_box(0.999f32), black_box(0.001f32));
-    let mut sums = [[1.0f32; LANES]; REGISTERS];
+    let mut sums = [1.0f32; 4 * REGISTERS];
     for _ in 0..ROUNDS {
         for sum in &mut sums {
-            for lane in sum {
-                *lane = lane.mul_add(factor, summand);
-            }
+            *sum = *sum * factor + summand;
         }
     }
     black_box(sums);
-    2 * LANES * REGISTERS * ROUNDS
+    2 * 4 * REGISTERS * ROUNDS
+}
+
+/// GFLOP/s of work of so many operations that took these times, in milliseconds.
+fn rates(operations: usize, times: &[f64]) -> Vec<f64> {
+    times.iter().map(|time| operations as f64 / time * 1e-6).collect()
 }
