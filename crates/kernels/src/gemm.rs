@@ -17,12 +17,15 @@
 //! - The first block of k writes C and the others add to it, so each element of C is summed in an
 //!   order that depends on the shape alone. The last one applies the [`Epilogue`].
 //!
-//! A matrix that many products share need not be packed for each: [`panels`] keeps it packed.
+//! What only one tile reads is not packed: B where A has a few rows, and A, with the operands
+//! exchanged, where B has a few columns. A matrix that many products share need not be packed for
+//! each: [`panels`] keeps it packed.
 //!
 //! Types other than `f32` use the same loops with a tile that the compiler vectorises; the 16-bit
 //! floats are widened to `f32` and rounded once at the end.
 
 mod blocked;
+mod narrow;
 pub(crate) mod pack;
 pub mod panels;
 mod portable;
@@ -258,6 +261,9 @@ fn checked_product<T: Number>(
             Update::Assign => None,
             Update::AddScaled(alpha) => Some(alpha),
         };
+        if update == Update::Assign && narrow::applies(shape, a) {
+            return narrow::product(level, shape, a, b, epilogue, c);
+        }
         return blocked::product(level, shape, a, Columns::Strided(b), add_scaled, epilogue, c);
     }
     widened_product(level, shape, a, b, update, epilogue, c)

@@ -1,7 +1,7 @@
 //! The loops of a product with a row-major C; see [`gemm`](super) for the plan.
 
 use super::panels::{PANEL_COLS, panel_rows, place};
-use super::tile::{Ahead, Finish, Kernel, Tile, even_part};
+use super::tile::{Ahead, COL_GRANULE, Finish, Kernel, Tile, even_part};
 use super::{Epilogue, Matrix, pack};
 use crate::buffer::{AllocError, Buffer};
 use crate::element::Number;
@@ -218,6 +218,9 @@ impl<T: Number> Pass<'_, T> {
                 let rows = cut.tile_rows.min(m - row);
                 let cols = cut.panel_cols.min(end_col - col);
                 let (b, b_stride) = match self.b {
+                    Columns::Strided(b) if self.reads_in_place(&b, cols) => {
+                        (b.window(block.k, col).as_ptr(), b.row_stride)
+                    }
                     Columns::Strided(_) => {
                         let panel = &packed_b[(col - first_col) * block.depth..];
                         (panel.as_ptr(), pack::panel_width(cols))
@@ -248,12 +251,18 @@ impl<T: Number> Pass<'_, T> {
                     ahead: self.ahead(piece, block, index),
                 };
                 // SAFETY: the tile's block of A is packed in full, its panel of B is packed or lies
-                // within the panels, the bias has all columns, and its part of C lies within C and
-                // belongs to this piece alone.
+                // within B or the panels, the bias has all columns, and its part of C lies within C
+                // and belongs to this piece alone.
                 unsafe { self.kernel.run(&tile) };
                 index += 1;
             }
         }
+    }
+
+    /// Whether a panel of B is read where it is: by a single tile of A, which would not gain from
+    /// packing, and in whole vectors.
+    fn reads_in_place(&self, b: &Matrix<'_, T>, cols: usize) -> bool {
+        self.shape.m <= self.cut.tile_rows && b.col_stride == 1 && cols.is_multiple_of(COL_GRANULE)
     }
 
     /// Packs the piece's columns of a block of B, a cache line of k at a time, so that each line and
@@ -265,6 +274,9 @@ impl<T: Number> Pass<'_, T> {
             let depth = run.min(block.depth - start);
             for col in (first_col..end_col).step_by(self.cut.panel_cols) {
                 let cols = self.cut.panel_cols.min(end_col - col);
+                if self.reads_in_place(b, cols) {
+                    continue;
+                }
                 let place = (col - first_col) * block.depth + start * pack::panel_width(cols);
                 let rows = (block.k + start, depth);
                 pack::pack_b(self.level, b, rows, (col, cols), &mut packed[place..]);
