@@ -118,7 +118,7 @@ impl Plan {
         let g = &self.geometry;
         let depth = self.segments.as_slice().len() * self.segment_len;
         let filters = Matrix::row_major(filters, g.out_c);
-        let panels = Panels::pack(level, &[filters], depth, g.out_c)?;
+        let panels = Panels::pack(level, std::iter::once(filters), depth, g.out_c)?;
         let in_place = window(g, 0..g.out_h).is_inside(self.input);
         let most = window(g, 0..self.max_band_rows);
         let copy_len = if in_place { 0 } else { most.rows * most.cols * g.in_c };
@@ -162,8 +162,12 @@ impl<T: Number> Band<'_, T> {
 
 /// The output rows of a band where nothing else asks for another number.
 pub(super) fn band_rows(g: &Conv2dGeometry) -> usize {
-    let row_len = g.stride_h * window(g, 0..1).cols * g.in_c;
-    g.out_h.div_ceil(PIECES.div_ceil(g.batch)).min(MAX_PIECE_LEN / row_len).max(1)
+    band_rows_of(g.batch, g.out_h, g.stride_h * window(g, 0..1).cols * g.in_c)
+}
+
+/// The rows of a band where an image has `rows`, each of which reads `row_len` elements.
+pub(super) fn band_rows_of(batch: usize, rows: usize, row_len: usize) -> usize {
+    rows.div_ceil(PIECES.div_ceil(batch)).min(MAX_PIECE_LEN / row_len.max(1)).max(1)
 }
 
 /// The input that output rows read.

@@ -37,22 +37,22 @@ pub(super) struct Panels {
 
 impl Panels {
     /// Packs the matrices (`depth` x `cols` each) one below the other.
-    pub(super) fn pack<T: Number>(
+    pub(super) fn pack<'a, T: Number>(
         level: Level,
-        matrices: &[Matrix<'_, T>],
+        matrices: impl Iterator<Item = Matrix<'a, T>> + Clone,
         depth: usize,
         cols: usize,
     ) -> Result<Self, AllocError> {
         let panel_cols = Kernel::<T>::new(level).max_cols();
-        let total_depth = matrices.len() * depth;
+        let total_depth = matrices.clone().count() * depth;
         let len = total_depth.saturating_mul(panel_width(cols)).saturating_mul(size_of::<T>());
         let mut buffer = Buffer::uninit_reused(len)?;
         let packed = buffer.as_mut_slice::<T>();
         for col in (0..cols).step_by(panel_cols) {
             let panel_cols = panel_cols.min(cols - col);
-            for (index, matrix) in matrices.iter().enumerate() {
+            for (index, matrix) in matrices.clone().enumerate() {
                 let start = col * total_depth + index * depth * panel_width(panel_cols);
-                pack_b(level, matrix, (0, depth), (col, panel_cols), &mut packed[start..]);
+                pack_b(level, &matrix, (0, depth), (col, panel_cols), &mut packed[start..]);
             }
         }
         Ok(Self { buffer })
