@@ -161,7 +161,7 @@ pub fn conv2d_bias_max_pool<T: Number>(
         let y = unsafe { shared_y.range(start, start + out_row_len) };
         // SAFETY: as above.
         let places = unsafe { shared_places.range(start, start + out_row_len) };
-        vectorize!(level, || pool_row(pool, conv, &epilogue, out_y, y, places));
+        pool_row(level, pool, conv, &epilogue, out_y, y, places);
     };
 
     let band_rows = (forward::band_rows(geometry) / pool.stride_h).max(1);

@@ -3,6 +3,7 @@
 use super::fused::BiasRelu;
 use crate::element::Number;
 use crate::pool::{LANES, Pool2dGeometry, larger};
+use crate::simd::{Level, vectorize};
 
 /// The place of a maximum that no gradient reaches: relu cut it off, or its window is empty.
 pub const NO_PLACE: u8 = u8::MAX;
@@ -15,8 +16,29 @@ pub(super) struct ConvRows<'a, T> {
 }
 
 /// Pools one row of windows, with bias and relu before, into a row of `y` and of `places`.
-#[inline(always)]
+///
+/// The two ways are compiled apart, and each is called in one place: else they would be too long to
+/// be inlined where the wide registers are.
+#[inline(never)]
 pub(super) fn pool_row<T: Number>(
+    level: Level,
+    g: &Pool2dGeometry,
+    conv: ConvRows<'_, T>,
+    epilogue: &BiasRelu<'_, T>,
+    out_y: usize,
+    y: &mut [T],
+    places: &mut [u8],
+) {
+    if g.is_whole_2x2() {
+        vectorize!(level, || pool_row_2x2(g, conv, epilogue, out_y, y, places));
+    } else {
+        vectorize!(level, || pool_row_any(g, conv, epilogue, out_y, y, places));
+    }
+}
+
+/// Where windows are 2x2, do not overlap and are whole.
+#[inline(always)]
+fn pool_row_2x2<T: Number>(
     g: &Pool2dGeometry,
     conv: ConvRows<'_, T>,
     epilogue: &BiasRelu<'_, T>,
@@ -25,27 +47,39 @@ pub(super) fn pool_row<T: Number>(
     places: &mut [u8],
 ) {
     let c = g.channels;
-    let whole_2x2 = g.is_whole_2x2();
+    let first = (2 * out_y - conv.first) * g.in_w * c;
     for (out_x, (y, places)) in y.chunks_exact_mut(c).zip(places.chunks_exact_mut(c)).enumerate() {
-        if whole_2x2 {
-            let upper = ((2 * out_y - conv.first) * g.in_w + 2 * out_x) * c;
-            let lower = upper + g.in_w * c;
-            let pixels = [(0, upper), (1, upper + c), (2, lower), (3, lower + c)];
-            pool_window(conv.data, pixels.into_iter(), epilogue, y, places);
-        } else {
-            // Pixels of the window that lie in the padding have places too.
-            let window = g.window(out_y, out_x);
-            let above = (window.first_row + g.pad_top).saturating_sub(out_y * g.stride_h);
-            let left = (window.first_col + g.pad_left).saturating_sub(out_x * g.stride_w);
-            let pixels = (window.first_row..window.end_row).flat_map(|row| {
-                let place = (row - window.first_row + above) * g.k_w + left;
-                let pixel = (row - conv.first) * g.in_w;
-                (window.first_col..window.end_col)
-                    .enumerate()
-                    .map(move |(i, col)| ((place + i) as u8, (pixel + col) * c))
-            });
-            pool_window(conv.data, pixels, epilogue, y, places);
-        }
+        let upper = first + 2 * out_x * c;
+        let lower = upper + g.in_w * c;
+        let pixels = [(0, upper), (1, upper + c), (2, lower), (3, lower + c)];
+        pool_window(conv.data, pixels.into_iter(), epilogue, y, places);
+    }
+}
+
+/// Whatever the windows.
+#[inline(always)]
+fn pool_row_any<T: Number>(
+    g: &Pool2dGeometry,
+    conv: ConvRows<'_, T>,
+    epilogue: &BiasRelu<'_, T>,
+    out_y: usize,
+    y: &mut [T],
+    places: &mut [u8],
+) {
+    let c = g.channels;
+    for (out_x, (y, places)) in y.chunks_exact_mut(c).zip(places.chunks_exact_mut(c)).enumerate() {
+        // Pixels of the window that lie in the padding have places too.
+        let window = g.window(out_y, out_x);
+        let above = (window.first_row + g.pad_top).saturating_sub(out_y * g.stride_h);
+        let left = (window.first_col + g.pad_left).saturating_sub(out_x * g.stride_w);
+        let pixels = (window.first_row..window.end_row).flat_map(|row| {
+            let place = (row - window.first_row + above) * g.k_w + left;
+            let pixel = (row - conv.first) * g.in_w;
+            (window.first_col..window.end_col)
+                .enumerate()
+                .map(move |(i, col)| ((place + i) as u8, (pixel + col) * c))
+        });
+        pool_window(conv.data, pixels, epilogue, y, places);
     }
 }
 
