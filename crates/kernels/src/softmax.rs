@@ -328,10 +328,10 @@ where
     }
 }
 
-/// The largest value of a row, NaN if one is.
+/// The largest value of a row. A NaN may be passed over: its exponential makes the row's sum NaN.
 #[inline(always)]
 fn largest<T: Float>(x: &[T]) -> Accumulator<T> {
-    reduce_row(x, Number::maximum).to_accumulator()
+    reduce_row(x, |x, y| if y > x { y } else { x }).to_accumulator()
 }
 
 /// Combines the values of a row that is not empty, in lanes where there are several for each.
