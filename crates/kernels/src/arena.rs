@@ -12,8 +12,7 @@ use crate::buffer::{AllocError, Buffer};
 /// use tapeflow_kernels::arena::Arena;
 ///
 /// let mut arena = Arena::new(128)?;
-/// let (mut written, _) = arena.parts(&[0..3], &[]);
-/// written[0].copy_from_slice(&[1, 2, 3]);
+/// arena.parts(&[0..3], &[]).0[0].copy_from_slice(&[1, 2, 3]);
 /// let (mut written, read) = arena.parts(&[64..67], &[0..3, 1..2]);
 /// written[0].copy_from_slice(read[0]);
 /// assert_eq!(read[1], [2]);
