@@ -5,15 +5,12 @@ mod timing;
 
 use tapeflow as tf;
 use tf::initializers::{HeNormal, Initializer};
-use tf::nn::{self, Padding};
+use tf::nn::{self, FusedBatchNorm, Padding};
 use tf::optimizers::Adam;
 use tf::{DType, Tensor, Variable};
 use timing::{Arguments, measure, report};
 
 const BATCH: usize = 128;
-/// What is kept of the running mean and variance each step.
-const MOMENTUM: f64 = 0.9;
-const EPSILON: f32 = 1e-3;
 
 fn main() -> tf::Result<()> {
     let args = Arguments::parse(30);
@@ -115,19 +112,13 @@ impl Block {
 
     fn call(&self, x: &Tensor) -> tf::Result<Tensor> {
         let x = nn::conv2d(x, &self.filters, 1, Padding::Same)?;
-        let mean = tf::reduce_mean(&x, [0, 1, 2])?;
-        let centred = tf::subtract(&x, &mean)?;
-        let variance = tf::reduce_mean(tf::square(&centred)?, [0, 1, 2])?;
-        follow(&self.mean, &mean)?;
-        follow(&self.variance, &variance)?;
-        let factor = tf::divide(&self.scale, tf::sqrt(tf::add(&variance, EPSILON)?)?)?;
-        nn::relu(tf::add(tf::multiply(centred, factor)?, &self.offset)?)
+        let op = FusedBatchNorm { exponential_avg_factor: 0.1, ..Default::default() };
+        let running = (&self.mean.value(), &self.variance.value());
+        let (x, mean, variance) = op.call(x, &self.scale, &self.offset, Some(running))?;
+        self.mean.assign(mean)?;
+        self.variance.assign(variance)?;
+        nn::relu(x)
     }
-}
-
-/// Moves a running statistic towards that of a batch.
-fn follow(running: &Variable, batch: &Tensor) -> tf::Result<()> {
-    running.assign(running.value() * MOMENTUM + batch * (1.0 - MOMENTUM))
 }
 
 fn he_normal(shape: &[usize]) -> tf::Result<Variable> {

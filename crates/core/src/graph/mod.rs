@@ -1,11 +1,11 @@
 //! Compiled functions: a graph of ops, what rewrites it, and what runs it.
 //!
-//! - [`trace`]: runs a closure on symbolic tensors and records what it calls.
+//! - `trace`: runs a closure on symbolic tensors and records what it calls.
 //! - [`Graph`]: what was recorded, without side effects: assignments to variables are values that
 //!   the variables take when the function ends.
-//! - [`passes`]: rewrite it, one file each.
-//! - [`plan`]: order, places in one arena, updates in place.
-//! - [`run`]: the executor of a plan.
+//! - `passes`: rewrite it, one file each.
+//! - `plan`: order, places in one arena, updates in place.
+//! - `run`: the executor of a plan.
 //! - [`function`](function()): the user's side.
 
 mod display;
