@@ -121,6 +121,33 @@ fn an_update_waits_for_all_readers_of_the_old_value() {
 }
 
 #[test]
+fn updates_that_wait_for_each_other_are_not_in_place() {
+    let (a, b) = (Variable::named("a", [1.0f32, 2.0]), Variable::named("b", [10.0f32, 20.0]));
+    let w = Variable::named("w", array::ones([256, 256], DType::Float32).unwrap());
+    let optimizer = SGD::new(1.0);
+    let step = function(|x: Tensor| {
+        let (old_a, old_b) = (a.value(), b.value());
+        a.assign_add(&x)?;
+        b.assign_add(&x)?;
+        // Each reads the old value of one and the new value of the other.
+        let first = math::multiply(&old_b, &a)?;
+        let second = math::multiply(&old_a, &b)?;
+        let column = array::reshape(array::broadcast_to(&x, [128, 2])?, [256, 1])?;
+        let row = array::ones([1, 256], DType::Float32)?;
+        optimizer.apply_gradients([(linalg::matmul(column, row)?, &w)])?;
+        Ok((first, second))
+    });
+    let (first, second) = step.call(Tensor::from([1.0f32, 1.0])).unwrap();
+    assert_eq!(floats(&first), [20.0, 60.0]);
+    assert_eq!(floats(&second), [11.0, 42.0]);
+    assert_eq!(floats(&a.value()), [2.0, 3.0]);
+    assert_eq!(floats(&b.value()), [11.0, 21.0]);
+    assert_eq!(floats(&w.value()), [0.0; 256 * 256]);
+    let text = step.explain();
+    assert!(text.contains("updated in place: \"sgd/iteration\", \"w\"\n"), "{text}");
+}
+
+#[test]
 fn random_numbers_are_those_of_eager_calls() {
     let draw = |(): ()| -> Result<(Tensor, Tensor, Tensor)> {
         let unused = random::uniform([100], 0.0, 1.0, DType::Float32)?;

@@ -80,12 +80,15 @@ struct Interval {
 impl Plan {
     pub(super) fn new(graph: &Graph) -> Result<Plan> {
         let mut in_place = in_place_updates(graph);
-        let before = |node: usize| readers_before(graph, &in_place, node);
-        let order = match graph.order(&before) {
+        let ordered =
+            |in_place: &[usize]| graph.order(&|node| readers_before(graph, in_place, node));
+        let order = match ordered(&in_place) {
             Some(order) => order,
             None => {
-                in_place.clear();
-                graph.order(&|_| Vec::new()).expect("a trace has no circles")
+                // A reader of an old value needs the new one of another variable, or of this one.
+                // Updates that nothing reads cannot be part of such a circle.
+                in_place.retain(|&node| !has_readers(graph, node));
+                ordered(&in_place).expect("a trace has no circles")
             }
         };
         Layout::new(graph, &order, &in_place)?.into_plan(&order, &in_place)
@@ -146,6 +149,12 @@ fn in_place_updates(graph: &Graph) -> Vec<usize> {
             })
     };
     (0..graph.nodes.len()).filter(may).collect()
+}
+
+/// Whether another node or a result takes what a node computes.
+fn has_readers(graph: &Graph, node: usize) -> bool {
+    let inputs = graph.nodes.iter().flat_map(|node| &node.inputs);
+    inputs.chain(&graph.results).any(|value| value.node == node)
 }
 
 /// What has to run before a node because it reads the values that the node writes over.
