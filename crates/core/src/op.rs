@@ -13,7 +13,8 @@ use crate::tensor::Tensor;
 
 /// One operation with its attributes.
 ///
-/// The struct that implements it holds typed attributes only; [`apply`](crate::execute::apply)
+/// The struct that implements it holds typed attributes only, and its `Debug` shows them all, for
+/// by it compiled functions know equal ops; [`apply`](crate::execute::apply)
 /// runs it. CONTRIBUTING.md has the recipe for adding one.
 pub trait Op: Any + fmt::Debug + Send + Sync {
     /// TensorFlow's Python name below `tf.`, such as `nn.conv2d`.

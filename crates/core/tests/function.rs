@@ -148,6 +148,90 @@ fn updates_that_wait_for_each_other_are_not_in_place() {
 }
 
 #[test]
+fn updates_that_read_each_others_old_values() {
+    let (a, b) = (Variable::named("a", [1.0f32, 2.0]), Variable::named("b", [10.0f32, 20.0]));
+    let both = function(|(): ()| {
+        let (old_a, old_b) = (a.value(), b.value());
+        a.assign_add(&old_b)?;
+        b.assign_add(&old_a)
+    });
+    both.call(()).unwrap();
+    assert_eq!(floats(&a.value()), [11.0, 22.0]);
+    assert_eq!(floats(&b.value()), [11.0, 22.0]);
+
+    // Matrix factorisation: the gradient of each factor reads the other.
+    let factor = |rows: usize, seed| {
+        let value = random::stateless_uniform([rows, 4], [seed, 0], 0.0, 1.0, DType::Float32);
+        Variable::new(value.unwrap())
+    };
+    let run = |compiled: bool| {
+        let factors = [factor(5, 1), factor(6, 2)];
+        let optimizer = SGD::new(0.1);
+        let step = |x: Tensor| {
+            let tape = GradientTape::new();
+            let y = linalg::MatMul { transpose_b: true, ..Default::default() };
+            let error = math::subtract(y.call(&factors[0], &factors[1])?, x)?;
+            let loss = math::reduce_mean(math::square(error)?, ..)?;
+            let gradients = tape.gradient(&loss, &factors)?;
+            optimizer.apply_gradients(gradients.iter().zip(&factors))
+        };
+        let x = array::ones([5, 6], DType::Float32).unwrap();
+        let compiled_step = function(step);
+        for _ in 0..3 {
+            if compiled { compiled_step.call(x.clone()) } else { step(x.clone()) }.unwrap();
+        }
+        [floats(&factors[0].value()), floats(&factors[1].value())].concat()
+    };
+    for (eager, compiled) in run(false).iter().zip(run(true)) {
+        assert!((eager - compiled).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn chains_that_need_each_other_are_not_both_fused() {
+    let f = function(|(x, v): (Tensor, Tensor)| {
+        let a1 = math::exp(&v)?;
+        let b2 = math::exp(&x)?;
+        let a2 = math::multiply(&a1, math::reduce_sum(&b2, 0)?)?;
+        let b1 = math::multiply(&x, &a1)?;
+        Ok((a2, math::add(b1, b2)?))
+    });
+    let (x, v) = (Tensor::from([[0.0f32, 1.0], [2.0, 3.0]]), Tensor::from([0.0f32, 1.0]));
+    let (a, b) = f.call((x, v)).unwrap();
+    let e = std::f32::consts::E;
+    let wanted = [1.0 + e * e, e * (e + e * e * e)];
+    assert!(floats(&a).iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-4 * b));
+    assert!((floats(&b)[3] - (3.0 * e + e * e * e)).abs() < 1e-3);
+}
+
+#[test]
+fn a_function_can_be_compiled_while_another_is_traced() {
+    let inner = function(|x: Tensor| math::exp(x));
+    let outer = function(|x: Tensor| {
+        let graph = inner.get_concrete_function(&x)?.graph().to_string();
+        assert!(graph.contains("math.exp"), "{graph}");
+        math::add(&x, 1.0f32)
+    });
+    let y = outer.call(Tensor::from(1.0f32)).unwrap();
+    assert_eq!(y.to_scalar::<f32>().unwrap(), 2.0);
+}
+
+#[test]
+fn a_result_that_is_a_variable_does_not_hold_it() {
+    let w = Variable::new(array::zeros([1000], DType::Float32).unwrap());
+    let f = function(|(): ()| {
+        w.assign_add(array::ones([1000], DType::Float32)?)?;
+        Ok(w.value())
+    });
+    let address = || w.value().as_bytes().as_ptr();
+    f.call(()).unwrap();
+    let before = address();
+    f.call(()).unwrap();
+    assert_eq!(address(), before);
+    assert_eq!(floats(&w.value())[999], 2.0);
+}
+
+#[test]
 fn random_numbers_are_those_of_eager_calls() {
     let draw = |(): ()| -> Result<(Tensor, Tensor, Tensor)> {
         let unused = random::uniform([100], 0.0, 1.0, DType::Float32)?;

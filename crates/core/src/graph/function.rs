@@ -107,7 +107,7 @@ where
     ///
     /// # Errors
     /// Those of the closure, when it is traced; values that an op refuses, such as a label outside
-    /// its range.
+    /// its range: then some variables may have been updated and others not.
     pub fn call(&self, arguments: A) -> Result<R> {
         if trace::is_active() || tape::is_recording() {
             return (self.closure)(arguments);
@@ -217,9 +217,12 @@ impl<R: Structure> ConcreteFunction<R> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.run(&self.plan, arguments)?;
         let mut results = state.results();
-        self.returned.map_components(&mut |_| {
+        let returned = self.returned.map_components(&mut |_| {
             Ok(results.next().expect("the plan has a result for each component"))
-        })
+        });
+        drop(results);
+        state.forget_shared(&self.plan);
+        returned
     }
 }
 

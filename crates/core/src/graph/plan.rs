@@ -85,9 +85,13 @@ impl Plan {
         let order = match ordered(&in_place) {
             Some(order) => order,
             None => {
-                // A reader of an old value needs the new one of another variable, or of this one.
-                // Updates that nothing reads cannot be part of such a circle.
-                in_place.retain(|&node| !has_readers(graph, node));
+                // Updates wait for each other: of those, only the ones in panels stay in place.
+                // Nothing reads what they compute, and no other update reads their old value.
+                let others = in_place.clone();
+                in_place.retain(|&node| {
+                    is_in_panels(graph, node)
+                        || !has_readers(graph, node) && !reads_old_of_another(graph, &others, node)
+                });
                 ordered(&in_place).expect("a trace has no circles")
             }
         };
@@ -155,6 +159,21 @@ fn in_place_updates(graph: &Graph) -> Vec<usize> {
 fn has_readers(graph: &Graph, node: usize) -> bool {
     let inputs = graph.nodes.iter().flat_map(|node| &node.inputs);
     inputs.chain(&graph.results).any(|value| value.node == node)
+}
+
+/// Whether a node updates a variable in panels.
+fn is_in_panels(graph: &Graph, node: usize) -> bool {
+    match &graph.nodes[graph.nodes[node].inputs[0].node].source {
+        Source::Variable(variable) => graph.panels.contains(&variable.id()),
+        _ => false,
+    }
+}
+
+/// Whether a node reads a value that another one of `in_place` writes over.
+fn reads_old_of_another(graph: &Graph, in_place: &[usize], node: usize) -> bool {
+    in_place
+        .iter()
+        .any(|&other| other != node && readers_before(graph, in_place, other).contains(&node))
 }
 
 /// What has to run before a node because it reads the values that the node writes over.

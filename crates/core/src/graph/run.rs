@@ -102,8 +102,19 @@ impl State {
         self.results.iter().flatten().cloned()
     }
 
+    /// Lets go of results that share the memory of variables, arguments or constants.
+    pub(super) fn forget_shared(&mut self, plan: &Plan) {
+        for (result, (location, _)) in self.results.iter_mut().zip(&plan.results) {
+            if !matches!(location.place, Place::Arena(_) | Place::RandomStart(_)) {
+                *result = None;
+            }
+        }
+    }
+
     fn load(&mut self, plan: &Plan, arguments: &impl Structure) -> Result<()> {
         let values = &mut self.values;
+        // What a run that panicked has left.
+        values.arguments.clear();
         let mut left_behind = None;
         arguments.visit(&mut |tensor| {
             if tensor.symbol().is_some() {

@@ -14,6 +14,7 @@ use crate::execute::Few;
 use crate::op::Op;
 use crate::random::start;
 use crate::shape::Spec;
+use crate::tape;
 use crate::tensor::{Tensor, TensorId};
 use crate::variable::Variable;
 
@@ -51,8 +52,9 @@ pub(super) fn trace<R>(
     let arguments = arguments.iter().enumerate();
     let arguments: Vec<Tensor> =
         arguments.map(|(i, spec)| trace.source(Source::Argument(i), *spec)).collect();
-    ACTIVE.set(Some(trace));
-    let guard = StopOnDrop;
+    // Tapes from outside are not to hold symbols.
+    let _pause = tape::pause();
+    let guard = Resume(ACTIVE.replace(Some(trace)));
     let returned = work(&arguments)?;
     let mut trace = ACTIVE.take().expect("only the guard takes it earlier");
     drop(guard);
@@ -65,12 +67,12 @@ pub(super) fn trace<R>(
     Ok((trace.graph, returned))
 }
 
-/// Ends the trace where the closure fails or panics.
-struct StopOnDrop;
+/// Goes back to what was traced before, also where a closure fails or panics.
+struct Resume(Option<Trace>);
 
-impl Drop for StopOnDrop {
+impl Drop for Resume {
     fn drop(&mut self) {
-        ACTIVE.set(None);
+        ACTIVE.set(self.0.take());
     }
 }
 
@@ -149,12 +151,6 @@ fn with<R>(work: impl FnOnce(&mut Trace) -> R) -> Option<R> {
 
 /// Runs `work` eagerly, also while this thread traces a function.
 pub(crate) fn suspended<R>(work: impl FnOnce() -> R) -> R {
-    struct Resume(Option<Trace>);
-    impl Drop for Resume {
-        fn drop(&mut self) {
-            ACTIVE.set(self.0.take());
-        }
-    }
     let _resume = Resume(ACTIVE.take());
     work()
 }

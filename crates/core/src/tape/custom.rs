@@ -8,7 +8,12 @@ use crate::tape::record::{Call, Recording, record};
 use crate::tensor::Tensor;
 
 /// Stops recordings for as long as it lives.
-pub(super) struct Pause(Vec<Rc<Recording>>);
+pub(crate) struct Pause(Vec<Rc<Recording>>);
+
+/// Pauses every tape of this thread.
+pub(crate) fn pause() -> Pause {
+    Pause::new(Recording::active())
+}
 
 impl Pause {
     pub(super) fn new(recordings: Vec<Rc<Recording>>) -> Pause {

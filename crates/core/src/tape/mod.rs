@@ -27,6 +27,7 @@ use record::{Record, Recording};
 use sources::Node;
 
 pub use custom::custom_gradient;
+pub(crate) use custom::pause;
 pub use record::Call;
 pub(crate) use record::{is_recording, read_variable, record};
 pub use sources::{Sources, UnconnectedGradients, Watchable};

@@ -71,7 +71,7 @@ impl Pooled {
         let gradient = match users.len() {
             _ if graph.uses(relu) != users.len() => return None,
             1 => None,
-            3 => Some(PooledGradient::of(graph, relu, &users)?),
+            3 => Some(PooledGradient::of(graph, relu, pool, &users)?),
             _ => return None,
         };
         Some(Pooled { conv, inputs, relu, pool: pool.clone(), pooled, gradient })
@@ -92,7 +92,9 @@ impl Pooled {
         let users = graph.users(conv_gradient);
         let bias_gradient = users.iter().copied().find(|&user| sums_to_bias(graph, user));
         let filter_gradient = users.iter().copied().find(|&user| {
-            graph.op_at::<Conv2DBackpropFilter>(user).is_some_and(|(_, used)| used[0] == images)
+            graph.op_at::<Conv2DBackpropFilter>(user).is_some_and(|(op, used)| {
+                *used == [images, conv_gradient] && format!("{:?}", op.conv) == format!("{conv:?}")
+            })
         });
         let known = [bias_gradient, filter_gradient];
         let alone = graph.uses(conv_gradient) == users.len()
@@ -100,7 +102,9 @@ impl Pooled {
         if let (Some(filter_gradient), true) = (filter_gradient, alone) {
             let filters_shape = graph.spec(filters).shape;
             let op = FusedConv2DBackpropFilter { filters_shape, conv, pool };
-            let fused = graph.apply(op, &[images, upstream, argmax])?;
+            let Ok(fused) = graph.apply(op, &[images, upstream, argmax]) else {
+                return Ok(Some(note.into()));
+            };
             graph.replace(Value { node: filter_gradient, output: 0 }, fused);
             if let Some(bias_gradient) = bias_gradient {
                 let bias = Value { output: 1, ..fused };
@@ -109,7 +113,10 @@ impl Pooled {
             return Ok(Some(format!("{note}, and straight back to filters and bias")));
         }
         let input_shape = graph.spec(self.relu).shape;
-        let fused = graph.apply(FusedPoolReluGrad { input_shape, pool }, &[upstream, argmax])?;
+        let op = FusedPoolReluGrad { input_shape, pool };
+        let Ok(fused) = graph.apply(op, &[upstream, argmax]) else {
+            return Ok(Some(note.into()));
+        };
         graph.replace(conv_gradient, fused);
         if let Some(bias_gradient) = bias_gradient {
             let bias = Value { output: 1, ..fused };
@@ -121,9 +128,11 @@ impl Pooled {
 
 impl PooledGradient {
     /// The gradient's way where `users`, besides the pooling, are its two steps.
-    fn of(graph: &Graph, relu: Value, users: &[usize]) -> Option<PooledGradient> {
+    fn of(graph: &Graph, relu: Value, pool: &Pool2D, users: &[usize]) -> Option<PooledGradient> {
         let pool_gradient = *users.iter().find(|&&user| {
-            graph.op_at::<MaxPoolGrad>(user).is_some_and(|(_, inputs)| inputs[0] == relu)
+            graph.op_at::<MaxPoolGrad>(user).is_some_and(|(MaxPoolGrad(other), inputs)| {
+                inputs[0] == relu && format!("{other:?}") == format!("{pool:?}")
+            })
         })?;
         let pool_value = Value { node: pool_gradient, output: 0 };
         let relu_gradient = *users.iter().find(|&&user| {

@@ -54,7 +54,11 @@ fn gradient(graph: &Graph, value: Value) -> Option<(Value, Value)> {
     let (last, others) = reduced.split_last()?;
     let along_last = *last && !others.contains(&true);
     let spec = graph.spec(quotient[0]);
+    // Without an extent of 1 in its place the sum would broadcast along another axis.
+    let kept = graph.spec(centred[1]).shape.dims().split_last()
+        == shape.dims().split_last().map(|(_, rest)| (&1, rest));
     (along_last
+        && kept
         && spec == graph.spec(value)
         && quotient[1] == softmax
         && same_softmax == softmax
