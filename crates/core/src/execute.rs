@@ -49,7 +49,7 @@ fn outputs_of(op: impl Op, inputs: &[&Tensor]) -> Result<Few<Tensor>> {
         tape::record(|| op.gradient(), inputs, &outputs);
         return Ok(outputs);
     }
-    let outputs = evaluate(&op, inputs, &output_specs)?;
+    let outputs = evaluate(&op, inputs, &specs, &output_specs)?;
     tape::record(|| op.gradient(), inputs, &outputs);
     Ok(outputs)
 }
@@ -91,14 +91,14 @@ pub(crate) fn update(op: impl Op, variables: &[&Variable], inputs: &[&Tensor]) -
     variable::write(variables, |values| op.run(&arrays, values))
 }
 
-/// Computes an op outside of tapes and traces.
+/// Computes an op outside of tapes and traces; `specs` are the inputs'.
 pub(crate) fn evaluate(
     op: &dyn Op,
     inputs: &[&Tensor],
+    specs: &[Spec],
     output_specs: &[Spec],
 ) -> Result<Few<Tensor>> {
-    let specs: Few<Spec> = inputs.iter().map(|tensor| *tensor.spec()).collect();
-    match op.view(&specs) {
+    match op.view(specs) {
         Some(offset) => Ok(SmallVec::from_iter([inputs[0].view(output_specs[0], offset)?])),
         None => run(op, inputs, output_specs),
     }

@@ -125,8 +125,19 @@ impl Graph {
     /// Where a value is used: once for each input that it is, each result and each update.
     pub(crate) fn uses(&self, value: Value) -> usize {
         let inputs = self.nodes.iter().flat_map(|node| &node.inputs);
-        let ends = self.results.iter().chain(self.updates.iter().map(|(_, value)| value));
-        inputs.chain(ends).filter(|&&used| used == value).count()
+        inputs.chain(self.ends()).filter(|&&used| used == value).count()
+    }
+
+    /// What the function leaves: each result and each update.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = &Value> {
+        self.results.iter().chain(self.updates.iter().map(|(_, value)| value))
+    }
+
+    /// Each place where a value is used.
+    fn uses_mut(&mut self) -> impl Iterator<Item = &mut Value> {
+        let inputs = self.nodes.iter_mut().flat_map(|node| &mut node.inputs);
+        let updates = self.updates.iter_mut().map(|(_, value)| value);
+        inputs.chain(self.results.iter_mut()).chain(updates)
     }
 
     /// The nodes that have a value among their inputs.
@@ -138,9 +149,7 @@ impl Graph {
     /// Lets everything that uses `old` use `new`.
     pub(crate) fn replace(&mut self, old: Value, new: Value) {
         debug_assert_eq!(self.spec(old), self.spec(new));
-        let inputs = self.nodes.iter_mut().flat_map(|node| &mut node.inputs);
-        let ends = self.results.iter_mut().chain(self.updates.iter_mut().map(|(_, value)| value));
-        inputs.chain(ends).filter(|used| **used == old).for_each(|used| *used = new);
+        self.uses_mut().filter(|used| **used == old).for_each(|used| *used = new);
     }
 
     /// Drops the nodes that nothing needs and puts the others in order.
@@ -162,8 +171,7 @@ impl Graph {
         let mut marks = vec![Mark::Unseen; self.nodes.len()];
         let mut order = Vec::with_capacity(self.nodes.len());
         let mut needed = vec![self.dead_code_runs; self.nodes.len()];
-        let ends = self.results.iter().chain(self.updates.iter().map(|(_, value)| value));
-        let mut open: Vec<usize> = ends.map(|value| value.node).collect();
+        let mut open: Vec<usize> = self.ends().map(|value| value.node).collect();
         while let Some(node) = open.pop() {
             if !std::mem::replace(&mut needed[node], true) {
                 open.extend(self.nodes[node].inputs.iter().map(|value| value.node));
@@ -205,8 +213,6 @@ impl Graph {
             places[node] = place;
         }
         self.nodes = order.iter().map(|&node| self.nodes[node].clone()).collect();
-        let inputs = self.nodes.iter_mut().flat_map(|node| &mut node.inputs);
-        let ends = self.results.iter_mut().chain(self.updates.iter_mut().map(|(_, value)| value));
-        inputs.chain(ends).for_each(|value| value.node = places[value.node]);
+        self.uses_mut().for_each(|value| value.node = places[value.node]);
     }
 }

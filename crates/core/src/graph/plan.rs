@@ -34,6 +34,15 @@ pub(super) struct Location {
     pub(super) bytes: usize,
 }
 
+impl Location {
+    /// The part of the arena that it is, if it lies there.
+    pub(super) fn in_arena(&self) -> Option<Range<usize>> {
+        let Place::Arena(offset) = self.place else { return None };
+        let start = offset + self.start;
+        Some(start..start + self.bytes)
+    }
+}
+
 /// One op, ready to run.
 pub(super) struct Step {
     pub(super) op: Arc<dyn Op>,
@@ -146,9 +155,8 @@ fn in_place_updates(graph: &Graph) -> Vec<usize> {
                     updated.id() == variable.id() && *new == Value { node, output }
                 };
                 let is_old = |value: &Value| root(graph, *value) == old;
-                let ends = graph.updates.iter().map(|(_, new)| new).chain(&graph.results);
                 graph.updates.iter().any(becomes)
-                    && !ends.into_iter().any(is_old)
+                    && !graph.ends().any(is_old)
                     && inputs.iter().filter(|input| is_old(input)).count() == 1
             })
     };
@@ -310,25 +318,17 @@ impl<'a> Layout<'a> {
                 continue;
             }
             let over = in_place.contains(&index);
-            let outputs = locations[index].iter().map(|location| (location.place, location.bytes));
-            let arena = |(place, bytes)| match place {
-                Place::Arena(start) => Some(start..start + bytes),
-                _ => None,
-            };
-            let variable = |(place, _)| match place {
+            let outputs = &locations[index];
+            let variable = |location: &Location| match location.place {
                 Place::Variable(variable) => Some(variable),
                 _ => None,
             };
             steps.push(Step {
                 op: op.clone(),
-                in_place: if over {
-                    outputs.clone().filter_map(variable).collect()
-                } else {
-                    vec![]
-                },
+                in_place: if over { outputs.iter().filter_map(variable).collect() } else { vec![] },
                 inputs: node.inputs.iter().map(location).collect(),
                 input_specs: node.inputs.iter().map(|input| *graph.spec(*input)).collect(),
-                outputs: outputs.filter_map(arena).collect(),
+                outputs: outputs.iter().filter_map(Location::in_arena).collect(),
                 output_specs: node.outputs.clone(),
             });
         }
@@ -385,7 +385,7 @@ fn intervals(graph: &Graph, order: &[usize], in_place: &[usize]) -> Vec<Interval
             intervals.push(Interval { value, bytes, first: step, last: step });
         }
     }
-    for &value in graph.results.iter().chain(graph.updates.iter().map(|(_, new)| new)) {
+    for &value in graph.ends() {
         extend(&mut intervals, value, order.len());
     }
     intervals

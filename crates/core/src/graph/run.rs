@@ -132,13 +132,6 @@ impl State {
     }
 
     fn step(&mut self, plan: &Plan, step: &Step) -> Result<()> {
-        let in_arena = |location: &Location| match location.place {
-            Place::Arena(offset) => {
-                let start = offset + location.start;
-                Some(start..start + location.bytes)
-            }
-            _ => None,
-        };
         for &variable in &step.in_place {
             self.values.variables[variable] = None;
         }
@@ -146,7 +139,7 @@ impl State {
         // What is written over in place is not read besides.
         let skipped = if step.in_place.is_empty() { 0 } else { updates };
         let inputs = &step.inputs[skipped..];
-        let read: Many<Range<usize>> = inputs.iter().filter_map(in_arena).collect();
+        let read: Many<Range<usize>> = inputs.iter().filter_map(Location::in_arena).collect();
         let (written, read) = self.arena.parts(&step.outputs, &read);
         let mut read = read.into_iter();
         let mut arrays: Many<Array<'_>> = SmallVec::new();
@@ -231,13 +224,11 @@ impl State {
 
 /// The bytes of a value that is a copy away from the caller.
 fn part<'a>(arena: &'a mut Arena, values: &'a Values, location: &Location) -> Result<&'a [u8]> {
-    match location.place {
-        Place::Arena(offset) => {
-            let start = offset + location.start;
-            let part = start..start + location.bytes;
+    match location.in_arena() {
+        Some(part) => {
             let (_, mut read) = arena.parts(&[], std::slice::from_ref(&part));
             Ok(read.remove(0))
         }
-        _ => values.bytes(location),
+        None => values.bytes(location),
     }
 }

@@ -23,8 +23,8 @@ pub(super) fn run(graph: &mut Graph) -> Result<Vec<String>> {
     let mut first: HashMap<Key, usize> = HashMap::new();
     let mut merged = 0;
     // Inputs come before their users, so that what is alike further down is found in one sweep.
-    let order = graph.order(&|_| Vec::new()).expect("a trace has no circles");
-    for index in order {
+    graph.drop_dead();
+    for index in 0..graph.nodes.len() {
         let node = &graph.nodes[index];
         let key = match &node.source {
             Source::Op(op) => {

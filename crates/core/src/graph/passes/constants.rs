@@ -4,6 +4,7 @@ use super::Graph;
 use crate::error::Result;
 use crate::execute::evaluate;
 use crate::graph::{Source, Value};
+use crate::shape::Spec;
 use crate::tensor::Tensor;
 
 /// A result larger than this, in bytes, is computed anew in each call rather than kept.
@@ -22,7 +23,8 @@ pub(super) fn run(graph: &mut Graph) -> Result<Vec<String>> {
         let Some(inputs) = inputs.filter(|_| op.updates() == 0) else { continue };
         let inputs: Vec<&Tensor> = inputs.iter().collect();
         // What an op refuses is refused when the function runs, and only if it is needed.
-        let Ok(outputs) = evaluate(&**op, &inputs, &node.outputs) else { continue };
+        let specs: Vec<Spec> = inputs.iter().map(|input| *input.spec()).collect();
+        let Ok(outputs) = evaluate(&**op, &inputs, &specs, &node.outputs) else { continue };
         let specs = node.outputs.clone();
         for (output, (tensor, spec)) in outputs.into_iter().zip(specs).enumerate() {
             let source = Source::Constant(tensor);

@@ -92,9 +92,9 @@ impl Pooled {
         let users = graph.users(conv_gradient);
         let bias_gradient = users.iter().copied().find(|&user| sums_to_bias(graph, user));
         let filter_gradient = users.iter().copied().find(|&user| {
-            graph.op_at::<Conv2DBackpropFilter>(user).is_some_and(|(op, used)| {
-                *used == [images, conv_gradient] && format!("{:?}", op.conv) == format!("{conv:?}")
-            })
+            graph
+                .op_at::<Conv2DBackpropFilter>(user)
+                .is_some_and(|(op, used)| *used == [images, conv_gradient] && op.conv == conv)
         });
         let known = [bias_gradient, filter_gradient];
         let alone = graph.uses(conv_gradient) == users.len()
@@ -130,9 +130,9 @@ impl PooledGradient {
     /// The gradient's way where `users`, besides the pooling, are its two steps.
     fn of(graph: &Graph, relu: Value, pool: &Pool2D, users: &[usize]) -> Option<PooledGradient> {
         let pool_gradient = *users.iter().find(|&&user| {
-            graph.op_at::<MaxPoolGrad>(user).is_some_and(|(MaxPoolGrad(other), inputs)| {
-                inputs[0] == relu && format!("{other:?}") == format!("{pool:?}")
-            })
+            graph
+                .op_at::<MaxPoolGrad>(user)
+                .is_some_and(|(MaxPoolGrad(other), inputs)| inputs[0] == relu && other == pool)
         })?;
         let pool_value = Value { node: pool_gradient, output: 0 };
         let relu_gradient = *users.iter().find(|&&user| {

@@ -14,7 +14,7 @@ pub(super) const DTYPES: DTypes = DTypes::FLOATING.or(DTypes::of(&[DType::Int32]
 /// The op of [`conv2d`]; [`call`](Conv2D::call) takes every attribute.
 ///
 /// It runs on NHWC; [`call`](Conv2D::call) brings other formats there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Conv2D {
     /// Pixels from one position of the filters to the next.
     pub strides: PerAxis,

@@ -18,7 +18,7 @@ use crate::ops::prelude::*;
 /// assert_eq!(pool.max_pool(&images)?.shape().dims(), [1, 3, 4, 4]);
 /// # Ok::<(), tapeflow_core::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Pool2D {
     /// Pixels of the window.
     pub ksize: PerAxis,
