@@ -2,15 +2,18 @@
 //!
 //! With `--peak` the peak alone.
 
+#[path = "../crates/kernels/examples/measure/peak.rs"]
+mod peak;
 mod timing;
 
 use std::convert::Infallible;
-use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use peak::multiply_adds;
 use tapeflow_kernels::buffer::AllocError;
 use tapeflow_kernels::gemm::{Matrix, Update, gemm};
 use tapeflow_kernels::parallel::{for_each_index, threads};
+use tapeflow_kernels::simd::Level;
 use timing::{Arguments, measure, report};
 
 fn main() -> Result<(), AllocError> {
@@ -61,82 +64,21 @@ fn values(len: usize) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
-/// Registers at work: enough that none waits for its own last sum. And rounds over them.
-const REGISTERS: usize = 12;
-const ROUNDS: usize = 1 << 20;
-
 /// How fast all cores together multiply and add numbers that never leave the registers.
 fn fma_peak(args: &Arguments) {
     let cores = threads();
+    let levels = Level::available();
+    let widest = levels[levels.len() - 1];
     let operations = AtomicUsize::new(0);
     let work = || {
         operations.store(0, Ordering::Relaxed);
         for_each_index(cores, |_| {
-            operations.fetch_add(multiply_add_at_best(), Ordering::Relaxed);
+            operations.fetch_add(multiply_adds(widest), Ordering::Relaxed);
         });
         Ok::<_, Infallible>(())
     };
     let Ok(times) = measure(args, work);
     report("FMA peak", "GFLOP/s", &rates(operations.into_inner(), &times));
-}
-
-/// Keeps one core's units busy with the widest vectors that it has; returns the operations done.
-#[cfg(target_arch = "x86_64")]
-fn multiply_add_at_best() -> usize {
-    use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps, _mm512_fmadd_ps, _mm512_set1_ps};
-
-    // Loops written out: a closure would not be compiled for these instructions.
-    #[target_feature(enable = "avx512f")]
-    fn avx512() -> usize {
-        let (factor, summand) = black_box((_mm512_set1_ps(0.999), _mm512_set1_ps(0.002)));
-        let mut sums = [_mm512_set1_ps(1.0); REGISTERS];
-        for _ in 0..ROUNDS {
-            for sum in &mut sums {
-                *sum = _mm512_fmadd_ps(*sum, factor, summand);
-            }
-        }
-        black_box(sums);
-        2 * 16 * REGISTERS * ROUNDS
-    }
-    #[target_feature(enable = "avx2,fma")]
-    fn avx2() -> usize {
-        let (factor, summand) = black_box((_mm256_set1_ps(0.999), _mm256_set1_ps(0.002)));
-        let mut sums = [_mm256_set1_ps(1.0); REGISTERS];
-        for _ in 0..ROUNDS {
-            for sum in &mut sums {
-                *sum = _mm256_fmadd_ps(*sum, factor, summand);
-            }
-        }
-        black_box(sums);
-        2 * 8 * REGISTERS * ROUNDS
-    }
-    if is_x86_feature_detected!("avx512f") {
-        // SAFETY: the CPU has these instructions.
-        unsafe { avx512() }
-    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        // SAFETY: the CPU has these instructions.
-        unsafe { avx2() }
-    } else {
-        scalar()
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn multiply_add_at_best() -> usize {
-    scalar()
-}
-
-/// What the compiler makes of plain numbers.
-fn scalar() -> usize {
-    let (factor, summand) = (black_box(0.999f32), black_box(0.001f32));
-    let mut sums = [1.0f32; 4 * REGISTERS];
-    for _ in 0..ROUNDS {
-        for sum in &mut sums {
-            *sum = *sum * factor + summand;
-        }
-    }
-    black_box(sums);
-    2 * 4 * REGISTERS * ROUNDS
 }
 
 /// GFLOP/s of work of so many operations that took these times, in milliseconds.
