@@ -18,24 +18,12 @@ import timing
 def model_file(batch):
     """The lesson's net for images [batch, 28, 28, 1] as a LiteRT model."""
     import tensorflow as tf
+    from tensorflow_net import predict, variables
 
-    normal = tf.initializers.RandomNormal(stddev=0.05)
-    conv_w, fc1_w, fc2_w = (
-        tf.constant(normal(shape).numpy())
-        for shape in ([3, 3, 1, 32], [14 * 14 * 32, 1024], [1024, 10])
-    )
-    conv_b, fc1_b, fc2_b = (tf.zeros([n]) for n in (32, 1024, 10))
-
-    @tf.function(input_signature=[tf.TensorSpec([batch, 28, 28, 1], tf.float32)])
-    def predict(x):
-        x = tf.nn.conv2d(x, conv_w, strides=1, padding="SAME")
-        x = tf.nn.relu(tf.nn.bias_add(x, conv_b))
-        x = tf.nn.max_pool(x, ksize=2, strides=2, padding="SAME")
-        x = tf.reshape(x, [batch, fc1_w.shape[0]])
-        x = tf.nn.relu(tf.matmul(x, fc1_w) + fc1_b)
-        return tf.nn.softmax(tf.matmul(x, fc2_w) + fc2_b)
-
-    concrete = predict.get_concrete_function()
+    weights = [tf.constant(variable.numpy()) for variable in variables()]
+    signature = [tf.TensorSpec([batch, 28, 28, 1], tf.float32)]
+    forward = tf.function(lambda x: predict(x, weights), input_signature=signature)
+    concrete = forward.get_concrete_function()
     return tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert()
 
 
