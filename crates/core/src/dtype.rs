@@ -224,8 +224,10 @@ impl Element for bool {
 }
 
 /// Evaluates an expression of type `Result<_>` with `$T` bound to the stored type of a dtype of
-/// one family: `half` (the two 16-bit floats), `float`, `product` (what matrix products and convolutions take), `number` (floats
-/// and integers) or `any` (`bool` as `u8` besides). A dtype outside the family is an error; `infer` has refused it before it comes here.
+/// one family: `half` (the two 16-bit floats), `float`, `product` (what matrix products and
+/// convolutions take), `number` (floats and integers), `any` (`bool` as `u8` besides) or `moved` (all
+/// too, but one type for each size: enough where values are only moved). A dtype outside the family is
+/// an error; `infer` has refused it before it comes here.
 macro_rules! dispatch {
     (half, $dtype:expr, $T:ident => $body:expr) => {
         $crate::dtype::dispatch!(@ $dtype, $T => $body,
@@ -256,6 +258,15 @@ macro_rules! dispatch {
             Float16: half::f16, BFloat16: half::bf16, Float32: f32, Float64: f64,
             Int8: i8, Int16: i16, Int32: i32, Int64: i64,
             UInt8: u8, UInt16: u16, UInt32: u32, UInt64: u64, Bool: u8)
+    };
+    (moved, $dtype:expr, $T:ident => $body:expr) => {
+        match $dtype.size() {
+            1 => { type $T = u8; $body }
+            2 => { type $T = u16; $body }
+            // The one that kernels compile for every SIMD level.
+            4 => { type $T = f32; $body }
+            _ => { type $T = u64; $body }
+        }
     };
     (@ $dtype:expr, $T:ident => $body:expr, $($variant:ident: $type:ty),*) => {
         match $dtype {

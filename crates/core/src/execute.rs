@@ -38,19 +38,31 @@ pub fn apply_all(op: impl Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
 }
 
 fn outputs_of(op: impl Op, inputs: &[&Tensor]) -> Result<Few<Tensor>> {
-    let specs: Few<Spec> = inputs.iter().map(|tensor| *tensor.spec()).collect();
-    let output_specs = op.infer(&specs)?;
-    for spec in &output_specs {
+    if trace::is_active() { traced(Arc::new(op), inputs) } else { executed(&op, inputs) }
+}
+
+fn traced(op: Arc<dyn Op>, inputs: &[&Tensor]) -> Result<Few<Tensor>> {
+    let outputs = trace::record(op.clone(), inputs, &infer(&*op, &specs_of(inputs))?)?;
+    tape::record(|| op.gradient(), inputs, &outputs);
+    Ok(outputs)
+}
+
+fn executed(op: &dyn Op, inputs: &[&Tensor]) -> Result<Few<Tensor>> {
+    let specs = specs_of(inputs);
+    let outputs = evaluate(op, inputs, &specs, &infer(op, &specs)?)?;
+    tape::record(|| op.gradient(), inputs, &outputs);
+    Ok(outputs)
+}
+
+fn specs_of(inputs: &[&Tensor]) -> Few<Spec> {
+    inputs.iter().map(|tensor| *tensor.spec()).collect()
+}
+
+fn infer(op: &dyn Op, specs: &[Spec]) -> Result<Vec<Spec>> {
+    let outputs = op.infer(specs)?;
+    for spec in &outputs {
         check_addressable(spec).map_err(|error| error.context(op.name()))?;
     }
-    if trace::is_active() {
-        let op: Arc<dyn Op> = Arc::new(op);
-        let outputs = trace::record(op.clone(), inputs, &output_specs)?;
-        tape::record(|| op.gradient(), inputs, &outputs);
-        return Ok(outputs);
-    }
-    let outputs = evaluate(&op, inputs, &specs, &output_specs)?;
-    tape::record(|| op.gradient(), inputs, &outputs);
     Ok(outputs)
 }
 

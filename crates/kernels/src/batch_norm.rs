@@ -98,7 +98,7 @@ pub fn moments<T: Float>(
     assert_eq!(variance.len(), channels, "batch_norm: variance of {channels} channels");
     let blocks = Blocks::new(x.len(), channels);
     let sums = blocks.sums(|range, sums| {
-        vectorize!(level, || block_moments(&x[range], sums));
+        vectorize!(for T, level, || block_moments(&x[range], sums));
     })?;
     let parts = || sums.as_slice::<T::Accumulator>().chunks_exact(3 * channels).enumerate();
     let rows = (x.len() / channels) as f64;
@@ -180,7 +180,7 @@ pub fn normalize<T: Float>(
     let factors = factors.as_slice::<T::Accumulator>();
     for_each_chunk_mut(y, blocks.block_len, |block, y| {
         let x = &x[blocks.range(block)];
-        vectorize!(level, || {
+        vectorize!(for T, level, || {
             for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
                 let numbers = statistics.mean.iter().zip(factors).zip(offset);
                 for ((y, x), ((&mean, &factor), &offset)) in y.iter_mut().zip(x).zip(numbers) {
@@ -225,7 +225,7 @@ pub fn normalize_grad_sums<T: Float>(
     assert_eq!((dscale.len(), doffset.len()), (channels, channels), "batch_norm: gradients");
     let sums = blocks.sums(|range, [dscale, doffset]| {
         let (dy, x) = (&dy[range.clone()], &x[range]);
-        vectorize!(level, || block_grad_sums(dy, x, statistics.mean, dscale, doffset));
+        vectorize!(for T, level, || block_grad_sums(dy, x, statistics.mean, dscale, doffset));
     })?;
     let parts = || sums.as_slice::<T::Accumulator>().chunks_exact(2 * channels);
     let total = |index: usize| parts().map(|part| part[index].to_f64()).sum::<f64>();
@@ -287,7 +287,7 @@ pub fn normalize_grad<T: Float>(
     let Some([dscale, doffset]) = sums else {
         for_each_chunk_mut(dx, blocks.block_len, |block, dx| {
             let dy = &dy[blocks.range(block)];
-            vectorize!(level, || {
+            vectorize!(for T, level, || {
                 for (dx, dy) in dx.chunks_exact_mut(channels).zip(dy.chunks_exact(channels)) {
                     for ((dx, dy), &factor) in dx.iter_mut().zip(dy).zip(factors) {
                         *dx = T::from_accumulator(dy.to_accumulator().mul(factor));
@@ -308,7 +308,7 @@ pub fn normalize_grad<T: Float>(
     for_each_chunk_mut(dx, blocks.block_len, |block, dx| {
         let (dy, x) = (&dy[blocks.range(block)], &x[blocks.range(block)]);
         let numbers = [statistics.mean, slopes, means, factors];
-        vectorize!(level, || block_grad(dy, x, numbers, dx));
+        vectorize!(for T, level, || block_grad(dy, x, numbers, dx));
     });
     Ok(())
 }

@@ -6,7 +6,7 @@
 use crate::chain::repeats;
 use crate::element::Element;
 use crate::parallel::for_each_chunk_mut;
-use crate::simd::vectorize_for;
+use crate::simd::{Level, vectorize_for};
 use crate::strided::{Walk, broadcast_strides};
 
 /// Elements per piece of work: large enough that handing it over costs little beside it.
@@ -14,6 +14,9 @@ const CHUNK: usize = 16 * 1024;
 
 /// Elements of a repeated row: they stay in the first-level cache.
 const TILE: usize = 1024;
+
+/// Elements on the way from one type to another.
+const BLOCK: usize = 256;
 
 /// `out[i] = f(x[i])`.
 ///
@@ -34,6 +37,36 @@ pub fn unary<A: Element, C: Element>(x: &[A], out: &mut [C], f: impl Fn(A) -> C 
                 *out = f(x);
             }
         });
+    });
+}
+
+/// `out[i] = f(load[i])`, where `load(start, block)` fills `block` with the elements from `start` on.
+///
+/// ```
+/// use tapeflow_kernels::elementwise::from_blocks;
+/// let x = [1u8, 2, 3];
+/// let load = |start: usize, block: &mut [i64]| {
+///     block.iter_mut().zip(&x[start..]).for_each(|(block, &x)| *block = i64::from(x));
+/// };
+/// let mut out = [0i16; 3];
+/// from_blocks(&load, &mut out, |x| -(x as i16));
+/// assert_eq!(out, [-1, -2, -3]);
+/// ```
+pub fn from_blocks<B: Element, C: Element>(
+    load: &(dyn Fn(usize, &mut [B]) + Sync),
+    out: &mut [C],
+    f: impl Fn(B) -> C + Copy + Sync,
+) {
+    for_each_chunk_mut(out, CHUNK, |chunk_index, out| {
+        let mut block = [B::zeroed(); BLOCK];
+        let starts = (chunk_index * CHUNK..).step_by(BLOCK);
+        for (start, out) in starts.zip(out.chunks_mut(BLOCK)) {
+            let block = &mut block[..out.len()];
+            load(start, block);
+            for (out, &x) in out.iter_mut().zip(&*block) {
+                *out = f(x);
+            }
+        }
     });
 }
 
@@ -58,23 +91,71 @@ pub fn binary<A: Element, B: Element, C: Element>(
     assert_eq!(x.len(), x_dims.iter().product());
     assert_eq!(y.len(), y_dims.iter().product());
     assert_eq!(out.len(), out_dims.iter().product());
-    let is_row = 1 < y.len() && y.len() <= TILE / 2 && repeats(y_dims, out_dims) == Some(1);
-    if C::VECTORIZED && is_row && x.len() == out.len() {
-        return with_tile(x, y, out, f);
-    }
     let x_strides = broadcast_strides(x_dims, out_dims);
     let y_strides = broadcast_strides(y_dims, out_dims);
     let walk = Walk::new(out_dims, [&x_strides, &y_strides]);
+    if !C::VECTORIZED {
+        return by_dense_parts(&walk, x, y, out, &|x, y, out| {
+            for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
+                *out = f(x, y);
+            }
+        });
+    }
+    let is_row = 1 < y.len() && y.len() <= TILE / 2 && repeats(y_dims, out_dims) == Some(1);
+    if is_row && x.len() == out.len() {
+        return with_tile(x, y, out, f);
+    }
     let steps = walk.row_strides();
     for_each_chunk_mut(out, CHUNK, |chunk_index, out| {
         let mut done = 0;
-        vectorize_for::<C, _>(|| {
+        Level::best().vectorize(|| {
             walk.rows(chunk_index * CHUNK, out.len(), |[x_start, y_start], len| {
                 let out = &mut out[done..done + len];
                 let (x, y) = (&x[x_start as usize..], &y[y_start as usize..]);
                 row(x, y, steps, out, f);
                 done += len;
             });
+        });
+    });
+}
+
+/// A function of dense parts of two arrays and of the result.
+type Dense<'a, A, B, C> = dyn Fn(&[A], &[B], &mut [C]) + Sync + 'a;
+
+/// [`binary`] by calls of `dense`, which is given parts of `x`, `y` and `out` of equal length; operands
+/// that stay where they are along a row are repeated for it. Compiled once for types, not for each
+/// function of them.
+fn by_dense_parts<A: Element, B: Element, C: Element>(
+    walk: &Walk<2>,
+    x: &[A],
+    y: &[B],
+    out: &mut [C],
+    dense: &Dense<'_, A, B, C>,
+) {
+    let [x_step, y_step] = walk.row_strides();
+    for_each_chunk_mut(out, CHUNK, |chunk_index, out| {
+        let (mut x_block, mut y_block) = ([A::zeroed(); BLOCK], [B::zeroed(); BLOCK]);
+        let mut done = 0;
+        walk.rows(chunk_index * CHUNK, out.len(), |[x_start, y_start], len| {
+            let out = &mut out[done..done + len];
+            let (x, y) = (&x[x_start as usize..], &y[y_start as usize..]);
+            done += len;
+            if x_step == 1 && y_step == 1 {
+                return dense(&x[..len], &y[..len], out);
+            }
+            let block = len.min(BLOCK);
+            if x_step == 0 {
+                x_block[..block].fill(x[0]);
+            }
+            if y_step == 0 {
+                y_block[..block].fill(y[0]);
+            }
+            for (i, out) in out.chunks_mut(BLOCK).enumerate() {
+                let (start, len) = (i * BLOCK, out.len());
+                let x = if x_step == 0 { &x_block[..len] } else { &x[start..start + len] };
+                let y = if y_step == 0 { &y_block[..len] } else { &y[start..start + len] };
+                dense(x, y, out);
+            }
         });
     });
 }
@@ -99,7 +180,7 @@ fn with_tile<A: Element, B: Element, C: Element>(
             now.copy_from_slice(&y[from..from + now.len()]);
             (rest, from) = (later, 0);
         }
-        vectorize_for::<C, _>(|| {
+        Level::best().vectorize(|| {
             for (out, x) in out.chunks_mut(len).zip(x.chunks(len)) {
                 for ((out, &x), &y) in out.iter_mut().zip(x).zip(&tile) {
                     *out = f(x, y);

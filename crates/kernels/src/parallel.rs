@@ -64,11 +64,24 @@ pub fn for_each_index(count: usize, piece: impl Fn(usize) + Sync) {
 }
 
 /// [`for_each_index`], compiled once and not for each kernel and element type.
-fn take_pieces(count: usize, piece: &(dyn Fn(usize) + Sync)) {
+fn take_pieces(count: usize, pieces: &dyn Pieces) {
     match count {
         0 => {}
-        1 => piece(0),
-        _ => crew::run(count, threads() - 1, piece),
+        1 => pieces.run(0),
+        _ => crew::run(count, threads() - 1, pieces),
+    }
+}
+
+/// What is done for each index: as `dyn Fn(usize) + Sync`, which would be compiled three times, for
+/// `FnOnce` and `FnMut` too.
+trait Pieces: Sync {
+    /// Does what is to be done for `index`.
+    fn run(&self, index: usize);
+}
+
+impl<F: Fn(usize) + Sync> Pieces for F {
+    fn run(&self, index: usize) {
+        self(index);
     }
 }
 

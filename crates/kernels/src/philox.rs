@@ -14,7 +14,7 @@ use half::{bf16, f16};
 
 use crate::element::{Element, Float, Number};
 use crate::parallel::for_each_chunk_mut;
-use crate::simd::Level;
+use crate::simd::vectorize_for;
 
 /// Elements per piece of work; a multiple of the elements of [`LANES`] blocks of every type.
 const CHUNK: usize = 16 * 1024;
@@ -320,11 +320,10 @@ fn fill<T: Element, V: Copy, B: AsRef<[V]>>(
     finish: impl Fn(V) -> T + Copy + Sync,
 ) {
     let per_block = per_block::<T>();
-    let level = Level::best();
     for_each_chunk_mut(out, CHUNK, |chunk_index, out| {
         let mut philox = philox;
         philox.skip((chunk_index * CHUNK / per_block) as u64);
-        level.vectorize(|| {
+        vectorize_for::<T, _>(|| {
             for group in out.chunks_mut(per_block * LANES) {
                 let [x0, x1, x2, x3] = philox.next_lanes();
                 for (lane, values) in group.chunks_mut(per_block).enumerate() {

@@ -165,7 +165,7 @@ pub fn max_pool<T: Number>(geometry: &Pool2dGeometry, x: &[T], y: &mut [T]) {
     let level = Level::best();
     g.for_each_out_row(y, |image, out_y, out| {
         let x = &x[image * g.in_image_len()..][..g.in_image_len()];
-        vectorize!(level, || {
+        vectorize!(for T, level, || {
             if g.is_whole_2x2() {
                 max_row_2x2(&g, x, out_y, out);
             } else {
@@ -253,7 +253,7 @@ pub fn max_pool_grad<T: Number>(geometry: &Pool2dGeometry, x: &[T], dy: &[T], dx
         let x = &x[image * g.in_image_len()..][..g.in_image_len()];
         let dy = &dy[image * g.out_image_len()..][..g.out_image_len()];
         if g.is_whole_2x2() {
-            vectorize!(level, || max_grad_2x2(&g, x, dy, dx));
+            vectorize!(for T, level, || max_grad_2x2(&g, x, dy, dx));
         } else {
             max_grad(&g, x, dy, dx);
         }
@@ -412,7 +412,7 @@ where
         for (out_x, out) in out.chunks_exact_mut(g.channels).enumerate() {
             let window = g.window(out_y, out_x);
             let scale = reciprocal(window.area());
-            vectorize!(level, || {
+            vectorize!(for T, level, || {
                 sums.fill(T::Accumulator::ZERO);
                 for pixel in g.pixels(window) {
                     for (sum, value) in sums.iter_mut().zip(&x[pixel..]) {
@@ -457,7 +457,7 @@ where
         for (position, dy) in dy.chunks_exact(g.channels).enumerate() {
             let window = g.window(position / g.out_w, position % g.out_w);
             let scale = reciprocal(window.area());
-            vectorize!(level, || {
+            vectorize!(for T, level, || {
                 for pixel in g.pixels(window) {
                     for (sum, &dy) in sums[pixel..].iter_mut().zip(dy) {
                         *sum = sum.add(dy.to_accumulator().mul(scale));

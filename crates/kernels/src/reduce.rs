@@ -427,38 +427,68 @@ pub fn argmax<T: Number, I: Send>(
     assert_eq!(out.len(), outer * inner);
     assert!(len > 0, "the largest of nothing has no index");
     let results = (BLOCK / len).max(1);
-    for_each_chunk_mut(out, results, |chunk, out| {
-        let first = chunk * results;
-        if inner == 1 {
-            run_for::<T>(ArgmaxOfRows { x: &x[first * len..], len, out, index: &index });
-            return;
-        }
-        for (at, out) in (first..).zip(out) {
-            let start = at / inner * len * inner + at % inner;
-            let (mut best, mut largest) = (0, T::MIN);
-            for i in 0..len {
-                let value = x[start + i * inner];
-                if value > largest {
-                    (best, largest) = (i, value);
-                }
+    let find = |first: usize, places: &mut [usize]| places_of_largest(x, len, inner, first, places);
+    indices(out, results, &find, index);
+}
+
+/// `out[i] = index(place of i)`, where `find(first, places)` finds the places from `first` on; `piece`
+/// of them are one piece of work.
+fn indices<I: Send>(
+    out: &mut [I],
+    piece: usize,
+    find: &(dyn Fn(usize, &mut [usize]) + Sync),
+    index: impl Fn(usize) -> I + Sync,
+) {
+    const PLACES: usize = 256;
+    for_each_chunk_mut(out, piece, |chunk, out| {
+        let mut places = [0; PLACES];
+        let firsts = (chunk * piece..).step_by(PLACES);
+        for (first, out) in firsts.zip(out.chunks_mut(PLACES)) {
+            let places = &mut places[..out.len()];
+            find(first, places);
+            for (out, &place) in out.iter_mut().zip(&*places) {
+                *out = index(place);
             }
-            *out = index(best);
         }
     });
 }
 
-struct ArgmaxOfRows<'a, T, I, F> {
-    x: &'a [T],
+/// The place of the largest along the middle of `[outer, len, inner]`, for as many as there are
+/// `places`, from `first` on.
+fn places_of_largest<T: Number>(
+    x: &[T],
     len: usize,
-    out: &'a mut [I],
-    index: &'a F,
+    inner: usize,
+    first: usize,
+    places: &mut [usize],
+) {
+    if inner == 1 {
+        return run_for::<T>(ArgmaxOfRows { x: &x[first * len..], len, places });
+    }
+    for (at, place) in (first..).zip(places) {
+        let start = at / inner * len * inner + at % inner;
+        let (mut best, mut largest) = (0, T::MIN);
+        for i in 0..len {
+            let value = x[start + i * inner];
+            if value > largest {
+                (best, largest) = (i, value);
+            }
+        }
+        *place = best;
+    }
 }
 
-impl<T: Number, I, F: Fn(usize) -> I> Task for ArgmaxOfRows<'_, T, I, F> {
+struct ArgmaxOfRows<'a, T> {
+    x: &'a [T],
+    len: usize,
+    places: &'a mut [usize],
+}
+
+impl<T: Number> Task for ArgmaxOfRows<'_, T> {
     /// The largest first, in vectors, then its place.
     #[inline(always)]
     fn run(self) {
-        for (row, out) in self.x.chunks_exact(self.len).zip(self.out) {
+        for (row, place) in self.x.chunks_exact(self.len).zip(self.places) {
             let mut lanes = [T::MIN; LANES];
             for values in row.chunks(LANES) {
                 for (lane, &value) in lanes.iter_mut().zip(values) {
@@ -466,9 +496,9 @@ impl<T: Number, I, F: Fn(usize) -> I> Task for ArgmaxOfRows<'_, T, I, F> {
                 }
             }
             let largest = lanes.into_iter().fold(T::MIN, |x, y| if y > x { y } else { x });
-            let place =
+            let found =
                 if largest > T::MIN { row.iter().position(|&x| x == largest) } else { None };
-            *out = (self.index)(place.unwrap_or(0));
+            *place = found.unwrap_or(0);
         }
     }
 }

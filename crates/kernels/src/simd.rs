@@ -170,8 +170,16 @@ pub(crate) fn vectorize_for<T: Element, R>(work: impl FnOnce() -> R) -> R {
 }
 
 /// As [`Level::vectorize`], with a copy of the closure for each level: a function with one caller is
-/// inlined there however long it is.
+/// inlined there however long it is. With `for T`, work on elements of type `T`, which is compiled for
+/// each level only where that type is ([`Element::VECTORIZED`]).
 macro_rules! vectorize {
+    (for $T:ty, $level:expr, $work:expr) => {
+        if <$T as $crate::element::Element>::VECTORIZED {
+            $crate::simd::vectorize!($level, $work)
+        } else {
+            $work()
+        }
+    };
     ($level:expr, $work:expr) => {
         match $level {
             $crate::simd::Level::Portable => $work(),

@@ -66,31 +66,59 @@ impl<const N: usize> Walk<N> {
 
     /// Visits the rows, or parts of rows, that make up the elements `start..start + len` in
     /// row-major order: `visit(offset of each array, length)`.
+    #[inline(always)]
     pub(crate) fn rows(&self, start: usize, len: usize, mut visit: impl FnMut([isize; N], usize)) {
-        let last = self.rank - 1;
+        let mut cursor = self.cursor(start, len);
+        while let Some((offsets, run)) = cursor.next() {
+            visit(offsets, run);
+        }
+    }
+
+    fn cursor(&self, start: usize, len: usize) -> Cursor<'_, N> {
         let mut index = [0; MAX_AXES];
         let mut rest = start;
         for axis in (0..self.rank).rev() {
             index[axis] = rest % self.dims[axis];
             rest /= self.dims[axis];
         }
-        let mut left = len;
-        while left > 0 {
-            let offsets = std::array::from_fn(|i| {
-                (0..self.rank).map(|axis| index[axis] as isize * self.strides[i][axis]).sum()
-            });
-            let run = left.min(self.dims[last] - index[last]);
-            visit(offsets, run);
-            left -= run;
-            index[last] = 0;
-            for axis in (0..last).rev() {
-                index[axis] += 1;
-                if index[axis] < self.dims[axis] {
-                    break;
-                }
-                index[axis] = 0;
+        Cursor { walk: self, index, left: len }
+    }
+}
+
+/// Where a [`Walk`] stands. What a kernel does with the rows is compiled for each kernel and type;
+/// going from row to row is not.
+struct Cursor<'a, const N: usize> {
+    walk: &'a Walk<N>,
+    index: [usize; MAX_AXES],
+    left: usize,
+}
+
+impl<const N: usize> Cursor<'_, N> {
+    /// The offset in each array of the next row or part of one, and its length.
+    #[inline(never)]
+    fn next(&mut self) -> Option<([isize; N], usize)> {
+        if self.left == 0 {
+            return None;
+        }
+        let Walk { dims, strides, rank } = self.walk;
+        let last = rank - 1;
+        let mut offsets = [0; N];
+        for (offset, strides) in offsets.iter_mut().zip(strides) {
+            for (&index, &stride) in self.index.iter().zip(strides).take(*rank) {
+                *offset += index as isize * stride;
             }
         }
+        let run = self.left.min(dims[last] - self.index[last]);
+        self.left -= run;
+        self.index[last] = 0;
+        for axis in (0..last).rev() {
+            self.index[axis] += 1;
+            if self.index[axis] < dims[axis] {
+                break;
+            }
+            self.index[axis] = 0;
+        }
+        Some((offsets, run))
     }
 }
 

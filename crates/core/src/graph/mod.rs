@@ -99,9 +99,14 @@ impl Graph {
 
     /// Adds an op; its specs are inferred.
     pub(crate) fn apply(&mut self, op: impl Op, inputs: &[Value]) -> Result<Value> {
+        self.apply_shared(Arc::new(op), inputs)
+    }
+
+    /// [`Graph::apply`], compiled once and not for each op.
+    fn apply_shared(&mut self, op: Arc<dyn Op>, inputs: &[Value]) -> Result<Value> {
         let specs: Vec<Spec> = inputs.iter().map(|&input| *self.spec(input)).collect();
         let outputs = op.infer(&specs)?;
-        let node = Node { source: Source::Op(Arc::new(op)), inputs: inputs.to_vec(), outputs };
+        let node = Node { source: Source::Op(op), inputs: inputs.to_vec(), outputs };
         Ok(Value { node: self.push(node), output: 0 })
     }
 

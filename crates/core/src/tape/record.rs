@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use crate::error::Result;
-use crate::op::{Gradient, Rule};
+use crate::op::{Gradient, Rule, Saves};
 use crate::shape::Spec;
 use crate::tensor::{Tensor, TensorId};
 use crate::variable::Variable;
@@ -56,6 +56,15 @@ impl Recording {
     /// The recordings of this thread.
     pub(super) fn active() -> Vec<Rc<Recording>> {
         ACTIVE.with_borrow(Vec::clone)
+    }
+
+    /// Those of this thread that are to know what is computed from `inputs`.
+    fn tracking(inputs: &[&Tensor]) -> Vec<Rc<Recording>> {
+        let tracks = |recording: &&Rc<Recording>| {
+            let tracked = recording.tracked.borrow();
+            !recording.is_paused() && inputs.iter().any(|x| tracked.contains(&x.id()))
+        };
+        ACTIVE.with_borrow(|active| active.iter().filter(tracks).cloned().collect())
     }
 
     pub(super) fn pause(&self) {
@@ -117,6 +126,22 @@ pub struct Call<'a> {
     shared: OnceCell<Vec<Tensor>>,
 }
 
+impl Record {
+    fn new(rule: Rule, saves: Saves, inputs: &[&Tensor], outputs: &[Tensor]) -> Record {
+        let node = |tensor: &Tensor| (tensor.id(), *tensor.spec());
+        let save = |tensor: &Tensor, saved: bool| saved.then(|| tensor.clone());
+        let inputs_and_index = inputs.iter().enumerate();
+        let outputs_and_index = outputs.iter().enumerate();
+        Record {
+            rule,
+            inputs: inputs.iter().map(|x| node(x)).collect(),
+            outputs: outputs.iter().map(node).collect(),
+            saved_inputs: inputs_and_index.map(|(i, x)| save(x, saves.has_input(i))).collect(),
+            saved_outputs: outputs_and_index.map(|(i, y)| save(y, saves.has_output(i))).collect(),
+        }
+    }
+}
+
 impl<'a> Call<'a> {
     pub(super) fn new(record: &'a Record, upstreams: Vec<Option<Tensor>>) -> Call<'a> {
         Call { record, upstreams, shared: OnceCell::new() }
@@ -174,31 +199,15 @@ pub(crate) fn is_recording() -> bool {
 /// Tells the tapes of this thread what was executed; the gradient is asked for only where one of
 /// them tracks an input.
 pub(crate) fn record(gradient: impl FnOnce() -> Gradient, inputs: &[&Tensor], outputs: &[Tensor]) {
-    ACTIVE.with_borrow(|active| {
-        let tracks = |recording: &&Rc<Recording>| {
-            let tracked = recording.tracked.borrow();
-            !recording.is_paused() && inputs.iter().any(|x| tracked.contains(&x.id()))
-        };
-        let recordings: Vec<_> = active.iter().filter(tracks).collect();
-        if recordings.is_empty() {
-            return;
-        }
-        let Gradient::Rule(saves, rule) = gradient() else { return };
-        let node = |tensor: &Tensor| (tensor.id(), *tensor.spec());
-        let save = |tensor: &Tensor, saved: bool| saved.then(|| tensor.clone());
-        let inputs_and_index = inputs.iter().enumerate();
-        let outputs_and_index = outputs.iter().enumerate();
-        let record = Rc::new(Record {
-            rule,
-            inputs: inputs.iter().map(|x| node(x)).collect(),
-            outputs: outputs.iter().map(node).collect(),
-            saved_inputs: inputs_and_index.map(|(i, x)| save(x, saves.has_input(i))).collect(),
-            saved_outputs: outputs_and_index.map(|(i, y)| save(y, saves.has_output(i))).collect(),
-        });
-        for recording in recordings {
-            recording.push(record.clone());
-        }
-    });
+    let recordings = Recording::tracking(inputs);
+    if recordings.is_empty() {
+        return;
+    }
+    let Gradient::Rule(saves, rule) = gradient() else { return };
+    let record = Rc::new(Record::new(rule, saves, inputs, outputs));
+    for recording in recordings {
+        recording.push(record.clone());
+    }
 }
 
 /// The value of a variable as the tapes are to see it: another node each time it is read, tied to

@@ -55,7 +55,7 @@ impl<T: Number> BiasRelu<'_, T> {
 
     /// Finishes whole pixels in place.
     fn finish_pixels(&self, level: Level, pixels: &mut [T]) {
-        vectorize!(level, || {
+        vectorize!(for T, level, || {
             for pixel in pixels.chunks_exact_mut(self.bias.len()) {
                 for (value, &bias) in pixel.iter_mut().zip(self.bias) {
                     *value = self.finish(*value, bias);
@@ -377,7 +377,7 @@ impl<T: Number> Pooled<'_, T> {
         for out_y in rows.start / 2..(rows.end / 2).min(g.out_h) {
             let row = self.part(image, out_y..out_y + 1);
             if let Some(pair) = pairs.next() {
-                vectorize!(self.level, || spread_row_2x2(g, row, pair, self.pixel_stride));
+                vectorize!(for T, self.level, || spread_row_2x2(g, row, pair, self.pixel_stride));
             }
         }
         pairs.for_each(|below| below.fill(T::ZERO));
@@ -409,6 +409,6 @@ impl<T: Number> OutputGradient<T> for Pooled<'_, T> {
 
     fn add_bias(&self, image: usize, sums: &mut [T]) {
         let image = self.part(image, 0..self.pool.out_h);
-        vectorize!(self.level, || add_to_bias(image, sums));
+        vectorize!(for T, self.level, || add_to_bias(image, sums));
     }
 }

@@ -30,9 +30,9 @@ pub(super) fn pool_row<T: Number>(
     places: &mut [u8],
 ) {
     if g.is_whole_2x2() {
-        vectorize!(level, || pool_row_2x2(g, conv, epilogue, out_y, y, places));
+        vectorize!(for T, level, || pool_row_2x2(g, conv, epilogue, out_y, y, places));
     } else {
-        vectorize!(level, || pool_row_any(g, conv, epilogue, out_y, y, places));
+        vectorize!(for T, level, || pool_row_any(g, conv, epilogue, out_y, y, places));
     }
 }
 

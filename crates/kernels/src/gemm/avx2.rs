@@ -18,7 +18,8 @@ const VECTORS: usize = COLS / LANES;
 ///
 /// # Safety
 /// As for [`Kernel::run`](super::tile::Kernel::run).
-#[inline]
+// Compiled in this crate alone, not again where the products of other crates are.
+#[inline(never)]
 pub(super) unsafe fn run(_: Avx2Fma, tile: &Tile<'_, f32>) {
     // SAFETY: the token is the proof of AVX2 and FMA; the rest as promised by the caller.
     unsafe {

@@ -19,7 +19,8 @@ const LANES: usize = 16;
 ///
 /// # Safety
 /// As for [`Kernel::run`](super::tile::Kernel::run).
-#[inline]
+// Compiled in this crate alone, not again where the products of other crates are.
+#[inline(never)]
 pub(super) unsafe fn run(_: Avx512, tile: &Tile<'_, f32>) {
     // SAFETY: the token is the proof of AVX-512; the rest as promised by the caller.
     unsafe {

@@ -12,17 +12,27 @@ pub(super) const COLS: usize = 16;
 /// # Safety
 /// As for [`Kernel::run`](super::tile::Kernel::run).
 pub(super) unsafe fn run<T: Number>(level: Level, tile: &Tile<'_, T>) {
-    vectorize!(level, || {
+    if T::VECTORIZED {
+        // A type that is compiled for each level has tiles of its own at the wide ones.
         // SAFETY: as promised by the caller.
-        unsafe {
-            match tile.rows {
-                1 => rows::<T, 1>(tile),
-                2 => rows::<T, 2>(tile),
-                3 => rows::<T, 3>(tile),
-                _ => rows::<T, 4>(tile),
-            }
+        unsafe { any_rows(tile) }
+    } else {
+        // SAFETY: as promised by the caller.
+        vectorize!(level, || unsafe { any_rows(tile) });
+    }
+}
+
+#[inline(always)]
+unsafe fn any_rows<T: Number>(tile: &Tile<'_, T>) {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        match tile.rows {
+            1 => rows::<T, 1>(tile),
+            2 => rows::<T, 2>(tile),
+            3 => rows::<T, 3>(tile),
+            _ => rows::<T, 4>(tile),
         }
-    });
+    }
 }
 
 #[inline(always)]

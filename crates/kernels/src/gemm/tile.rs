@@ -170,7 +170,7 @@ impl<T: Number> Kernel<T> {
         };
         if tile.finish.bias.is_some() || tile.finish.activation.is_some() {
             // SAFETY: as promised by the caller.
-            vectorize!(level, || unsafe { finish(tile) });
+            vectorize!(for T, level, || unsafe { finish(tile) });
         }
     }
 }

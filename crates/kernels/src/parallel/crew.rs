@@ -18,6 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use super::Pieces;
+
 /// How long a waiting thread spins before it sleeps, on the processor alone and with an offer to
 /// the system, between two looks, to run another thread there.
 const SPIN: Duration = Duration::from_micros(10);
@@ -34,20 +36,20 @@ const AWAITED: u32 = 4;
 /// The crew of the process. Whoever holds the lock has the helpers to itself.
 static CREW: Mutex<Crew> = Mutex::new(Crew::new());
 
-/// Calls `piece` with every index below `count`, with up to `helpers` threads besides this one.
+/// Runs `pieces` for every index below `count`, with up to `helpers` threads besides this one.
 ///
 /// Where another caller has the helpers, and so inside a piece, this thread begins alone; it hands
 /// out what is left once they are free.
-pub(super) fn run(count: usize, helpers: usize, piece: &(dyn Fn(usize) + Sync)) {
+pub(super) fn run(count: usize, helpers: usize, pieces: &dyn Pieces) {
     let mut begun = 0;
     while begun < count {
         if helpers > 0
             && count - begun > 1
             && let Some(mut crew) = try_lock()
         {
-            return crew.run(begun..count, helpers, piece);
+            return crew.run(begun..count, helpers, pieces);
         }
-        piece(begun);
+        pieces.run(begun);
         begun += 1;
     }
 }
@@ -84,7 +86,7 @@ struct Queue {
 
 /// What one caller wants done.
 struct Job<'a> {
-    piece: &'a (dyn Fn(usize) + Sync),
+    pieces: &'a dyn Pieces,
     queues: &'a [Queue],
     /// The first panic of a helper.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
@@ -106,13 +108,13 @@ impl Crew {
         Self { helpers: Vec::new(), queues: Vec::new(), asked: 0 }
     }
 
-    fn run(&mut self, pieces: Range<usize>, helpers: usize, piece: &(dyn Fn(usize) + Sync)) {
-        let helpers = helpers.min(pieces.len() - 1);
+    fn run(&mut self, indices: Range<usize>, helpers: usize, pieces: &dyn Pieces) {
+        let helpers = helpers.min(indices.len() - 1);
         self.grow(helpers);
         let helpers = helpers.min(self.helpers.len());
-        self.share_out(pieces, helpers + 1);
+        self.share_out(indices, helpers + 1);
         let job = Job {
-            piece,
+            pieces,
             queues: &self.queues[..=helpers],
             panic: Mutex::new(None),
             caller: thread::current(),
@@ -168,7 +170,7 @@ impl Job<'_> {
         let (others, own) = self.queues.split_at(place);
         for queue in own.iter().chain(others) {
             while let Some(index) = queue.take() {
-                (self.piece)(index);
+                self.pieces.run(index);
             }
         }
     }

@@ -27,7 +27,7 @@ impl Op for BroadcastTo {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        dispatch!(any, inputs[0].dtype(), T => {
+        dispatch!(moved, inputs[0].dtype(), T => {
             elementwise::run_broadcast::<T>(inputs[0], &mut outputs[0])
         })
     }

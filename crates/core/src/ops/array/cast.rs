@@ -1,6 +1,7 @@
 //! Conversion between dtypes.
 
 use num_traits::AsPrimitive;
+use tapeflow_kernels as kernels;
 
 use crate::ops::prelude::*;
 
@@ -31,9 +32,26 @@ impl Op for Cast {
                 elementwise::run_unary(inputs, outputs, |x: S| u8::from(x != S::ZERO))
             });
         }
-        dispatch!(any, inputs[0].dtype(), S => dispatch!(number, self.dtype, T => {
-            elementwise::run_unary(inputs, outputs, |x: S| -> T { x.as_() })
-        }))
+        match (inputs[0].dtype(), self.dtype) {
+            (dtype, DType::Float32) => dispatch!(any, dtype, S => {
+                elementwise::run_unary(inputs, outputs, |x: S| -> f32 { x.as_() })
+            }),
+            (DType::Float32, dtype) => dispatch!(number, dtype, T => {
+                elementwise::run_unary(inputs, outputs, |x: f32| -> T { x.as_() })
+            }),
+            (dtype, _) if dtype.is_floating() => dispatch!(float, dtype, S => {
+                let x = inputs[0].data::<S>();
+                cast_by(&|start, block: &mut [f64]| widen(&x[start..], block), &mut outputs[0])
+            }),
+            (DType::UInt64, _) => {
+                let x = inputs[0].data::<u64>();
+                cast_by(&|start, block: &mut [u64]| widen(&x[start..], block), &mut outputs[0])
+            }
+            (dtype, _) => dispatch!(any, dtype, S => {
+                let x = inputs[0].data::<S>();
+                cast_by(&|start, block: &mut [i64]| widen(&x[start..], block), &mut outputs[0])
+            }),
+        }
     }
 
     fn gradient(&self) -> Gradient {
@@ -51,6 +69,47 @@ impl Op for Cast {
 
     fn elementwise(&self) -> Option<Function> {
         (self.dtype == DType::Float32).then_some(Function::Cast)
+    }
+}
+
+/// Casts by way of `W`, the widest type of the input's kind, which holds all its values: so there is
+/// not a kernel for each pair of types, only for those of `float32`. `load(start, block)` fills `block`
+/// with the values from `start` on.
+fn cast_by<W: Wide>(
+    load: &(dyn Fn(usize, &mut [W]) + Sync),
+    output: &mut ArrayMut<'_>,
+) -> Result<()> {
+    dispatch!(number, output.dtype(), T => {
+        kernels::elementwise::from_blocks(load, output.data::<T>(), |x: W| -> T { x.as_() });
+        Ok(())
+    })
+}
+
+/// A type that casts to each of the others.
+trait Wide:
+    kernels::Element
+    + AsPrimitive<kernels::f16>
+    + AsPrimitive<kernels::bf16>
+    + AsPrimitive<f32>
+    + AsPrimitive<f64>
+    + AsPrimitive<i8>
+    + AsPrimitive<i16>
+    + AsPrimitive<i32>
+    + AsPrimitive<i64>
+    + AsPrimitive<u8>
+    + AsPrimitive<u16>
+    + AsPrimitive<u32>
+    + AsPrimitive<u64>
+{
+}
+
+impl Wide for f64 {}
+impl Wide for i64 {}
+impl Wide for u64 {}
+
+fn widen<S: AsPrimitive<W>, W: Copy + 'static>(x: &[S], block: &mut [W]) {
+    for (block, &x) in block.iter_mut().zip(x) {
+        *block = x.as_();
     }
 }
 
@@ -102,5 +161,25 @@ mod tests {
         assert_eq!(x.to_vec::<u8>().unwrap(), [255, 0, 1]);
         let x = cast([0.0f32, -0.0, 0.5, f32::NAN], DType::Bool).unwrap();
         assert_eq!(x.to_vec::<bool>().unwrap(), [false, false, true, true]);
+    }
+    #[test]
+    fn what_goes_through_a_wider_type_is_as_in_one_step() {
+        let large = cast([u64::MAX, 1 << 63, 1 << 33 | 5], DType::Float64).unwrap();
+        assert_eq!(large.to_vec::<f64>().unwrap(), [u64::MAX as f64, 2f64.powi(63), 8589934597.0]);
+        let wrapped = cast([u64::MAX, 1 << 63, 1 << 33 | 5], DType::Int8).unwrap();
+        assert_eq!(wrapped.to_vec::<i8>().unwrap(), [-1, 0, 5]);
+        let saturated = cast([1e300, -1e300, f64::NAN, -1.5], DType::Int16).unwrap();
+        assert_eq!(saturated.to_vec::<i16>().unwrap(), [i16::MAX, i16::MIN, 0, -1]);
+        let half = cast([1.0f32, 0.1, -3e-5], DType::Float16).unwrap();
+        let exact = half.to_vec::<kernels::f16>().unwrap();
+        let wide = cast(&half, DType::Float64).unwrap();
+        assert_eq!(wide.to_vec::<f64>().unwrap(), [exact[0], exact[1], exact[2]].map(f64::from));
+        let brain = cast(&half, DType::BFloat16).unwrap();
+        let expected = [exact[0], exact[1], exact[2]].map(|x| kernels::bf16::from_f32(x.to_f32()));
+        assert_eq!(brain.to_vec::<kernels::bf16>().unwrap(), expected);
+        let long: Vec<i64> = (0..40_000).map(|i| i * 7919 - 100_000).collect();
+        let narrow = cast(Tensor::from(long.clone()), DType::Int16).unwrap();
+        let expected: Vec<_> = long.iter().map(|&x| x as i16).collect();
+        assert_eq!(narrow.to_vec::<i16>().unwrap(), expected);
     }
 }

@@ -44,7 +44,7 @@ impl Op for Concat {
         let dims = *outputs[0].shape();
         let axis = dims.axis(self.name(), self.axis)?;
         let row: usize = dims[axis..].iter().product();
-        dispatch!(any, inputs[0].dtype(), T => {
+        dispatch!(moved, inputs[0].dtype(), T => {
             let out = outputs[0].data::<T>();
             let mut start = 0;
             for x in inputs {

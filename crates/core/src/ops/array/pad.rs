@@ -137,7 +137,7 @@ impl Op for Pad {
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         let x = inputs[0];
         let dims = *outputs[0].shape();
-        dispatch!(any, x.dtype(), T => {
+        dispatch!(moved, x.dtype(), T => {
             let out = outputs[0].data::<T>();
             if out.is_empty() {
                 return Ok(());
@@ -148,6 +148,7 @@ impl Op for Pad {
             }
             out.fill(match &self.constant_values {
                 Some(value) => value.array()?.data::<T>()[0],
+                // Of every dtype, zero is the value of which all bits are.
                 None => T::ZERO,
             });
             let strides = row_major_strides(&dims);

@@ -33,7 +33,7 @@ impl Op for Select {
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         let [condition, x, y] = [&inputs[0], &inputs[1], &inputs[2]];
         let dims = *outputs[0].shape();
-        dispatch!(any, x.dtype(), T => {
+        dispatch!(moved, x.dtype(), T => {
             select_kernel(
                 (condition.data(), condition.shape()),
                 (x.data::<T>(), x.shape()),

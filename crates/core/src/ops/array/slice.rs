@@ -78,7 +78,7 @@ impl Op for Slice {
         let strides = row_major_strides(x.shape());
         let start = Slice::offset(&ranges, &strides);
         let dims = *outputs[0].shape();
-        dispatch!(any, x.dtype(), T => {
+        dispatch!(moved, x.dtype(), T => {
             gather(x.data::<T>(), start, &strides, &dims, outputs[0].data());
             Ok(())
         })

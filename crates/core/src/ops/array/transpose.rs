@@ -93,7 +93,7 @@ impl Op for Transpose {
         let strides = row_major_strides(x.shape());
         let strides: Vec<isize> = axes.iter().map(|&axis| strides[axis]).collect();
         let dims = *outputs[0].shape();
-        dispatch!(any, x.dtype(), T => {
+        dispatch!(moved, x.dtype(), T => {
             gather(x.data::<T>(), 0, &strides, &dims, outputs[0].data());
             Ok(())
         })
