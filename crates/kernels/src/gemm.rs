@@ -11,9 +11,10 @@
 //!   one of 11, each with code of its own, not nine of 14 and one of 2.
 //! - A is packed once, in parallel, into tiles of `[k][rows]`, block of k after block of k.
 //! - C is cut by shape into chunks of tiles, which are the pieces of parallel work. For each block
-//!   of k, a piece packs its columns of B into panels of `[k][32]` that stay in the second-level
-//!   cache, then runs over its tiles of A (one stays in the first-level cache) and the panels. While
-//!   a tile computes it asks for its share of the next block of B.
+//!   of k, a piece has its columns of B in panels of `[k][32]` that stay in the second-level cache,
+//!   and runs over its tiles of A (one stays in the first-level cache) and the panels. While a tile
+//!   computes it packs its share of the next block of B, a row with each step of k: the loads and
+//!   stores take turns with the multiply-adds, and what they wait for was asked for a tile before.
 //! - The first block of k writes C and the others add to it, so each element of C is summed in an
 //!   order that depends on the shape alone. The last one applies the [`Epilogue`].
 //!

@@ -71,6 +71,8 @@ fn f32_shapes_at_the_edges_of_blocks() {
         (14, 70, 600),
         (700, 500, 13),
         (129, 417, 333),
+        (200, 96, 1030),
+        (61, 250, 1600),
     ] {
         compare::<f32>(&mut random, shape, F32_BOUND);
     }

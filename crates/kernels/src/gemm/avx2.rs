@@ -60,7 +60,8 @@ unsafe fn block<const ROWS: usize, const PACKED: bool>(tile: &Tile<'_, f32>) {
     for &segment in tile.segments {
         let mut offset = segment;
         for _ in 0..tile.segment_len {
-            ahead.step();
+            // SAFETY: as promised by the caller.
+            unsafe { ahead.step::<COLS>() };
             // SAFETY: the tile's rows of B are readable to the granule, two vectors.
             let b_row = unsafe { [_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(LANES))] };
             for i in 0..ROWS {

@@ -76,7 +76,8 @@ unsafe fn block<const ROWS: usize, const VECTORS: usize, const PACKED: bool>(til
     for &segment in tile.segments {
         let mut offset = segment;
         for _ in 0..tile.segment_len {
-            ahead.step();
+            // SAFETY: as promised by the caller.
+            unsafe { ahead.step::<COLS>() };
             let mut b_row = [_mm512_setzero_ps(); VECTORS];
             for (j, vector) in b_row.iter_mut().enumerate() {
                 // SAFETY: the tile's rows of B are readable to the granule, one vector.

@@ -1,17 +1,21 @@
 //! The loops of a product with a row-major C; see [`gemm`](super) for the plan.
 
-use super::panels::{PANEL_COLS, panel_rows, place};
-use super::tile::{Ahead, COL_GRANULE, Finish, Kernel, Tile, even_part};
+mod shares;
+
+use super::panels::{PANEL_COLS, place};
+use super::tile::{Ahead, CACHE_LINE_BYTES, COL_GRANULE, Finish, Kernel, Tile, even_part};
 use super::{Epilogue, Matrix, pack};
 use crate::buffer::{AllocError, Buffer};
 use crate::element::Number;
 use crate::parallel::{SharedMut, for_each_index, try_for_each_index};
 use crate::simd::Level;
+use shares::Shares;
 
 /// The most values of k in a block: a tile of A (14 rows of `f32`) then fits the first-level cache.
 pub(super) const MAX_DEPTH: usize = 512;
-/// The most bytes of B that a piece goes over again and again: half of the second-level cache.
-const MAX_B_BYTES: usize = 512 << 10;
+/// The most bytes of B that a piece goes over again and again: with the next block, which is packed
+/// meanwhile, less than half of the second-level cache.
+const MAX_B_BYTES: usize = 192 << 10;
 /// The most bytes of A that are packed at a time; more rows are taken in passes.
 pub(super) const MAX_PACKED_A_BYTES: usize = 16 << 20;
 /// The most tiles of A in a piece.
@@ -26,8 +30,6 @@ const PIECES_IN_PLACE: usize = 16;
 const MIN_PIECE_WORK: usize = 1 << 18;
 /// No tile has more rows.
 pub(super) const MAX_TILE_ROWS: usize = 16;
-
-const CACHE_LINE_BYTES: usize = 64;
 
 /// The extents of a product.
 #[derive(Clone, Copy)]
@@ -192,27 +194,33 @@ impl<T: Number> Pass<'_, T> {
                 Columns::Strided(_) => cut.depth * cut.piece_cols,
                 Columns::Panels(_) => 0,
             };
-            let mut packed_b = Buffer::uninit_reused(packed_len * size_of::<T>())?;
+            let blocks = if k > cut.depth { 2 } else { 1 };
+            let mut packed_b = Buffer::uninit_reused(blocks * packed_len * size_of::<T>())?;
+            let (mut packed, mut next) = packed_b.as_mut_slice().split_at_mut(packed_len);
             for start in (0..k).step_by(cut.depth) {
                 let block = Block { k: start, depth: cut.depth.min(k - start) };
-                self.run_block(&piece, block, packed_b.as_mut_slice());
+                self.run_block(&piece, block, packed, next);
+                std::mem::swap(&mut packed, &mut next);
             }
             Ok(())
         })
     }
 
-    /// All tiles of a piece for one block of k.
-    fn run_block(&self, piece: &Piece, block: Block, packed_b: &mut [T]) {
+    /// All tiles of a piece for one block of k. Those of the next block's panels of B that can be are
+    /// packed meanwhile.
+    fn run_block(&self, piece: &Piece, block: Block, packed_b: &mut [T], next_b: &mut [T]) {
         let (Shape { m, n, k }, cut) = (self.shape, &self.cut);
         let (end_row, (first_col, end_col)) = (piece.rows.1, piece.cols);
         if let Columns::Strided(b) = &self.b {
             self.pack_block(b, piece, block, packed_b);
         }
-        let is_last = block.k + block.depth == k;
+        let next = block.k + block.depth;
+        let next = (next < k).then(|| Block { k: next, depth: cut.depth.min(k - next) });
+        let mut shares = Shares::new(self, piece, next);
+        let mut share = shares.next();
         let mut c_rows = [0; MAX_TILE_ROWS];
         (0..).zip(&mut c_rows).for_each(|(i, c_row)| *c_row = i * n);
 
-        let mut index = 0;
         for row in (piece.rows.0..end_row).step_by(cut.tile_rows) {
             for col in (first_col..end_col).step_by(cut.panel_cols) {
                 let rows = cut.tile_rows.min(m - row);
@@ -233,6 +241,9 @@ impl<T: Number> Pass<'_, T> {
                     bias: self.epilogue.bias.map(|bias| bias[col..].as_ptr()),
                     activation: self.epilogue.activation,
                 };
+                let following = shares.next();
+                let ahead = share.map(|share| share.ahead(following, cut.panel_cols, next_b));
+                share = following;
                 let add = if block.k == 0 { None } else { Some(T::ONE) };
                 let tile = Tile {
                     rows,
@@ -247,14 +258,13 @@ impl<T: Number> Pass<'_, T> {
                     c: self.c.as_mut_ptr().wrapping_add(row * n + col),
                     c_rows: &c_rows,
                     add_scaled: self.add_scaled.or(add),
-                    finish: if is_last { finish } else { Finish::NOTHING },
-                    ahead: self.ahead(piece, block, index),
+                    finish: if next.is_none() { finish } else { Finish::NOTHING },
+                    ahead: ahead.unwrap_or(Ahead::NOTHING),
                 };
                 // SAFETY: the tile's block of A is packed in full, its panel of B is packed or lies
                 // within B or the panels, the bias has all columns, and its part of C lies within C
-                // and belongs to this piece alone.
+                // and belongs to this piece alone. What is copied lies within B and `next_b`.
                 unsafe { self.kernel.run(&tile) };
-                index += 1;
             }
         }
     }
@@ -265,8 +275,13 @@ impl<T: Number> Pass<'_, T> {
         self.shape.m <= self.cut.tile_rows && b.col_stride == 1 && cols.is_multiple_of(COL_GRANULE)
     }
 
-    /// Packs the piece's columns of a block of B, a cache line of k at a time, so that each line and
-    /// each page of B is read once.
+    /// Whether a panel of B is packed by the tiles of the block before: whole, from whole rows.
+    fn packs_ahead(&self, b: &Matrix<'_, T>, cols: usize) -> bool {
+        b.col_stride == 1 && cols == self.cut.panel_cols && !self.reads_in_place(b, cols)
+    }
+
+    /// Packs what is not packed yet of the piece's columns of a block of B, a cache line of k at a
+    /// time, so that each line and each page of B is read once.
     fn pack_block(&self, b: &Matrix<'_, T>, piece: &Piece, block: Block, packed: &mut [T]) {
         let run = CACHE_LINE_BYTES / size_of::<T>();
         let (first_col, end_col) = piece.cols;
@@ -274,59 +289,13 @@ impl<T: Number> Pass<'_, T> {
             let depth = run.min(block.depth - start);
             for col in (first_col..end_col).step_by(self.cut.panel_cols) {
                 let cols = self.cut.panel_cols.min(end_col - col);
-                if self.reads_in_place(b, cols) {
+                if self.reads_in_place(b, cols) || block.k > 0 && self.packs_ahead(b, cols) {
                     continue;
                 }
                 let place = (col - first_col) * block.depth + start * pack::panel_width(cols);
                 let rows = (block.k + start, depth);
                 pack::pack_b(self.level, b, rows, (col, cols), &mut packed[place..]);
             }
-        }
-    }
-
-    /// What tile `index` of a piece asks for: its share of the next block of B.
-    ///
-    /// The block is seen as lines of cache lines at equal distances, shared out over the tiles.
-    fn ahead(&self, piece: &Piece, block: Block, index: usize) -> Ahead<T> {
-        let (Shape { k, .. }, cut) = (self.shape, &self.cut);
-        let next = block.k + block.depth;
-        if next == k {
-            return Ahead::NOTHING;
-        }
-        let depth = cut.depth.min(k - next);
-        let (first_col, end_col) = piece.cols;
-        let cols = end_col - first_col;
-        let tiles =
-            (piece.rows.1 - piece.rows.0).div_ceil(cut.tile_rows) * cols.div_ceil(cut.panel_cols);
-        let line_len = CACHE_LINE_BYTES / size_of::<T>();
-        // Element (i, j) of the grid of cache lines is at `start + i * stride + j * across`.
-        let (start, (lines, across), (len, stride)) = match self.b {
-            Columns::Panels(panels) => {
-                let panel_len = panel_rows(k) * PANEL_COLS;
-                let start = &panels[place(k, next, first_col)..];
-                let lines = cols.div_ceil(PANEL_COLS);
-                (start, (lines, panel_len), (depth * PANEL_COLS / line_len, line_len))
-            }
-            Columns::Strided(b) if b.col_stride == 1 => {
-                let lines = (cols.div_ceil(line_len), line_len);
-                (b.window(next, first_col), lines, (depth, b.row_stride))
-            }
-            Columns::Strided(b) if b.row_stride == 1 => {
-                let lines = (depth.div_ceil(line_len), line_len);
-                (b.window(next, first_col), lines, (cols, b.col_stride))
-            }
-            Columns::Strided(_) => return Ahead::NOTHING,
-        };
-        let parts = (tiles / lines).max(1);
-        let (line, part) = (index % lines, index / lines);
-        if part >= parts {
-            return Ahead::NOTHING;
-        }
-        let from = len * part / parts;
-        Ahead {
-            start: start.as_ptr().wrapping_add(from * stride + line * across),
-            stride,
-            lines: len * (part + 1) / parts - from,
         }
     }
 }

@@ -66,4 +66,9 @@ unsafe fn rows<T: Number, const ROWS: usize>(tile: &Tile<'_, T>) {
             *c = tile.add_scaled.map_or(sum, |alpha| c.add(alpha.mul(sum)));
         }
     }
+    let mut ahead = tile.ahead;
+    while ahead.rows > 0 {
+        // SAFETY: as promised by the caller.
+        unsafe { ahead.step::<COLS>() };
+    }
 }

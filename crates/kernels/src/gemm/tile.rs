@@ -11,12 +11,13 @@
 //!   next multiple of [`COL_GRANULE`] from `cols` must be readable.
 //! - C's row i is at `c + c_rows[i]`.
 //!
-//! While it sums, a tile asks for memory that later tiles read ([`Ahead`]); when it is done it applies
-//! what follows the product ([`Finish`]).
+//! While it sums, a tile fetches and copies what later tiles read ([`Ahead`]); when it is done it
+//! applies what follows the product ([`Finish`]).
 
 #[cfg(target_arch = "x86_64")]
 use std::any::TypeId;
 use std::marker::PhantomData;
+use std::ptr;
 
 use super::{Activation, portable};
 #[cfg(target_arch = "x86_64")]
@@ -28,6 +29,8 @@ use crate::simd::{Level, vectorize};
 
 /// Rows of B are read in multiples of this many elements.
 pub(crate) const COL_GRANULE: usize = 16;
+
+pub(super) const CACHE_LINE_BYTES: usize = 64;
 
 /// One tile; see the module for the layout.
 pub(crate) struct Tile<'a, T> {
@@ -62,28 +65,57 @@ impl<T> Finish<T> {
     pub(crate) const NOTHING: Self = Self { bias: None, activation: None };
 }
 
-/// Cache lines to ask for, one with each step of k: `lines` of them, `stride` elements apart. They are
-/// meant for the second-level cache. Any address will do: it is a hint that reads nothing.
+/// What a tile does for later ones: with each step of k it asks for a row of memory, and copies one that
+/// an earlier tile asked for. The multipliers are busy meanwhile, so both cost next to nothing.
+///
+/// A row is as long as a row of the widest tile ([`Kernel::max_cols`]). There are at most as many as
+/// the tile has steps.
 #[derive(Clone, Copy)]
 pub(crate) struct Ahead<T> {
-    pub start: *const T,
+    pub rows: usize,
+    /// The distance between rows, of those asked for and those copied.
     pub stride: usize,
-    pub lines: usize,
+    /// The first row to ask for, into the second-level cache. Any address will do: it is a hint that
+    /// reads nothing.
+    pub asked: *const T,
+    /// The first row to copy.
+    pub from: *const T,
+    /// Where the rows are copied to, one after the other; null where none is copied.
+    pub to: *mut T,
 }
 
-impl<T> Ahead<T> {
-    pub(crate) const NOTHING: Self = Self { start: std::ptr::null(), stride: 0, lines: 0 };
+impl<T: Copy> Ahead<T> {
+    pub(crate) const NOTHING: Self =
+        Self { rows: 0, stride: 0, asked: ptr::null(), from: ptr::null(), to: ptr::null_mut() };
 
-    /// Asks for the next line, if any is left.
-    #[cfg(target_arch = "x86_64")]
+    /// Only asks for rows.
+    pub(crate) fn ask(asked: *const T, rows: usize, stride: usize) -> Self {
+        Self { rows, stride, asked, ..Self::NOTHING }
+    }
+
+    /// Deals with the next row, if any is left.
+    ///
+    /// # Safety
+    /// What is copied must be readable and where it is copied to writable, from this thread alone.
     #[inline(always)]
-    pub(super) fn step(&mut self) {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        if self.lines > 0 {
-            self.lines -= 1;
+    pub(super) unsafe fn step<const COLS: usize>(&mut self) {
+        if self.rows == 0 {
+            return;
+        }
+        self.rows -= 1;
+        #[cfg(target_arch = "x86_64")]
+        for line in 0..size_of::<[T; COLS]>().div_ceil(CACHE_LINE_BYTES) {
+            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            let asked = self.asked.cast::<i8>().wrapping_add(line * CACHE_LINE_BYTES);
             // SAFETY: a hint that reads nothing, and every x86-64 has it.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(self.start.cast()) };
-            self.start = self.start.wrapping_add(self.stride);
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(asked) };
+        }
+        self.asked = self.asked.wrapping_add(self.stride);
+        if !self.to.is_null() {
+            // SAFETY: as promised by the caller.
+            unsafe { ptr::copy_nonoverlapping(self.from, self.to, COLS) };
+            self.from = self.from.wrapping_add(self.stride);
+            self.to = self.to.wrapping_add(COLS);
         }
     }
 }
@@ -158,13 +190,13 @@ impl<T: Number> Kernel<T> {
             // SAFETY: this variant is made for f32 only, so the cast changes no type; the rest as
             // promised by the caller.
             Code::Avx2(token) => unsafe {
-                avx2::run(token, &*std::ptr::from_ref(tile).cast());
+                avx2::run(token, &*ptr::from_ref(tile).cast());
                 Level::Avx2(token)
             },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Code::Avx512(token) => unsafe {
-                avx512::run(token, &*std::ptr::from_ref(tile).cast());
+                avx512::run(token, &*ptr::from_ref(tile).cast());
                 Level::Avx512(token)
             },
         };

@@ -23,7 +23,6 @@ const PIECE_BLOCKS: usize = 4;
 const MAX_ROWS_OF_A: usize = 256;
 /// The most bytes of packed A that the tiles of a block go over: half of the second-level cache.
 const MAX_PACKED_BYTES: usize = 512 << 10;
-const CACHE_LINE: usize = 64 / size_of::<f32>();
 
 /// The product of A (`m` x `n`) and the transpose of W (`k` x `n`), in panels, into the row-major C
 /// (`m` x `k`).
@@ -250,13 +249,11 @@ impl Product<'_> {
         if part >= parts {
             return Ahead::NOTHING;
         }
-        let lines = rows * PANEL_COLS / CACHE_LINE;
-        let from = lines * part / parts;
-        let start = place(self.k, row, col + segment * PANEL_COLS) + from * CACHE_LINE;
-        Ahead {
-            start: self.panels.as_ptr().wrapping_add(start),
-            stride: CACHE_LINE,
-            lines: lines * (part + 1) / parts - from,
-        }
+        let unit = self.kernel.max_cols();
+        let units = rows * PANEL_COLS / unit;
+        let from = units * part / parts;
+        let start = place(self.k, row, col + segment * PANEL_COLS) + from * unit;
+        let asked = self.panels.as_ptr().wrapping_add(start);
+        Ahead::ask(asked, units * (part + 1) / parts - from, unit)
     }
 }

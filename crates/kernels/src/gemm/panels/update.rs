@@ -12,7 +12,6 @@ use crate::simd::Level;
 const MAX_PIECE_TILES: usize = 16;
 /// The number of pieces aimed at, where there are not enough rows.
 const PIECES: usize = 16;
-const CACHE_LINE: usize = 64 / size_of::<f32>();
 
 /// Adds `alpha` times the product of A (`k` x `m`) and B (`m` x `n`) to W (`k` x `n`), in panels.
 ///
@@ -172,11 +171,7 @@ impl Pass<'_> {
                 add_scaled: Some(self.alpha),
                 finish: Finish::NOTHING,
                 // The rows of the next tile but one.
-                ahead: Ahead {
-                    start: c.wrapping_add(2 * rows * PANEL_COLS).cast_const(),
-                    stride: CACHE_LINE,
-                    lines: rows * PANEL_COLS / CACHE_LINE,
-                },
+                ahead: Ahead::ask(c.wrapping_add(2 * rows * PANEL_COLS), rows, PANEL_COLS),
             };
             // SAFETY: the tile's block of A and panel of B are packed in full above, and its rows lie
             // within the panels and belong to this piece alone.
