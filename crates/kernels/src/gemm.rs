@@ -19,8 +19,8 @@
 //!   order that depends on the shape alone. The last one applies the [`Epilogue`].
 //!
 //! What only one tile reads is not packed: B where A has a few rows, and A, with the operands
-//! exchanged, where B has a few columns. A matrix that many products share need not be packed for
-//! each: [`panels`] keeps it packed.
+//! exchanged, where B has a few columns; a single row of A has loops of its own. A matrix that many
+//! products share need not be packed for each: [`panels`] keeps it packed.
 //!
 //! Types other than `f32` use the same loops with a tile that the compiler vectorises; the 16-bit
 //! floats are widened to `f32` and rounded once at the end.
@@ -30,6 +30,7 @@ mod narrow;
 pub(crate) mod pack;
 pub mod panels;
 mod portable;
+mod row;
 pub(crate) mod tile;
 
 #[cfg(target_arch = "x86_64")]
@@ -262,6 +263,9 @@ fn checked_product<T: Number>(
             Update::Assign => None,
             Update::AddScaled(alpha) => Some(alpha),
         };
+        if update == Update::Assign && row::narrow_product(level, shape, a, b, epilogue, c) {
+            return Ok(());
+        }
         if update == Update::Assign && narrow::applies(shape, a) {
             return narrow::product(level, shape, a, b, epilogue, c);
         }

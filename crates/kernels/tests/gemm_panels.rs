@@ -34,6 +34,8 @@ fn random_shapes(random: &mut Random) -> Vec<(usize, usize, usize)> {
     let mut shapes = vec![
         (1, 1, 1),
         (1, 1000, 70),
+        (1, 5, 1030),
+        (1, 96, 1600),
         (3, 33, 513),
         (128, 10, 1024),
         (130, 1100, 30),

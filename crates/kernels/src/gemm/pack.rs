@@ -124,8 +124,20 @@ fn copy_rows<T: Number>(
     packed: &mut [T],
     width: usize,
 ) {
-    // Whole panels are copied as arrays: a few vector moves instead of a call for each row.
+    // Rows are copied as arrays where they can be: a few vector moves instead of a call for each. What
+    // that writes beyond a short row is written again with the next.
     const PANEL: usize = 2 * COL_GRANULE;
+    if lines == width && lines < COL_GRANULE {
+        let packed = &mut packed[..depth * width];
+        for i in 0..depth {
+            let (group, row) = (&mut packed[i * width..], &source[i * along..]);
+            match (group.first_chunk_mut::<COL_GRANULE>(), row.first_chunk::<COL_GRANULE>()) {
+                (Some(group), Some(row)) => *group = *row,
+                _ => group[..lines].copy_from_slice(&row[..lines]),
+            }
+        }
+        return;
+    }
     for (i, group) in packed.chunks_exact_mut(width).take(depth).enumerate() {
         let row = &source[i * along..][..lines];
         match (group.first_chunk_mut::<PANEL>(), row.first_chunk::<PANEL>()) {

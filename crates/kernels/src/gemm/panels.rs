@@ -16,7 +16,7 @@ mod transposed;
 mod update;
 
 use super::blocked::{self, Columns, Shape};
-use super::{Epilogue, Matrix, check_bias, finish};
+use super::{Epilogue, Matrix, check_bias, finish, row};
 use crate::buffer::AllocError;
 use crate::element::Element;
 use crate::parallel::{SharedMut, for_each_chunk_mut, for_each_index};
@@ -183,6 +183,11 @@ pub fn gemm_panels_at(
         return Ok(());
     }
     a.check("A", m, k);
+    if m == 1 && a.col_stride == 1 {
+        let panel = |index: usize| &panels[place(k, 0, index * PANEL_COLS)..][..k * PANEL_COLS];
+        row::panel_product(level, &a.data[..k], panel, epilogue, c);
+        return Ok(());
+    }
     blocked::product(level, Shape { m, n, k }, a, Columns::Panels(panels), None, epilogue, c)
 }
 
