@@ -15,7 +15,8 @@
 //! - filter gradient: rows are taps and input channels, the sum runs over output pixels. Fixed
 //!   blocks of images are summed each by itself and then added in order.
 //!
-//! A 1x1 filter, or one as large as the image, is a plain matrix product. Groups, and paddings or
+//! The first layer of a net on grey images, which is mostly its pooling, has loops of its own
+//! (`single_channel`). A 1x1 filter, or one as large as the image, is a plain matrix product. Groups, and paddings or
 //! dilations so large that the zeros would outweigh the image, take the loops of
 //! [`naive`].
 
@@ -26,6 +27,7 @@ mod input_gradient;
 mod offsets;
 mod places;
 mod product;
+mod single_channel;
 mod window;
 
 use std::any::TypeId;

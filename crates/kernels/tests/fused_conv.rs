@@ -239,6 +239,86 @@ fn layers_of_networks() {
     }
 }
 
+/// Convolutions of a single channel, the first layers of networks, and their pooling.
+fn single_channels(random: &mut Random) -> (Conv2dGeometry, Pool2dGeometry) {
+    let (h, w, pad) = (random.below(14) + 4, random.below(14) + 4, random.below(3));
+    let conv = Conv2dGeometry {
+        in_h: h,
+        in_w: w,
+        out_h: h + 2 * pad - 2,
+        out_w: w + 2 * pad - 2,
+        pad_top: pad,
+        pad_left: pad,
+        ..same_conv([random.below(20) + 1, 0, 1, 8 * (random.below(8) + 1)])
+    };
+    (conv, pool_2x2(&conv))
+}
+
+#[test]
+fn a_single_channel() {
+    let mut random = Random::new(35);
+    for index in 0..20 {
+        let (conv, pool) = single_channels(&mut random);
+        compare::<f32>(&mut random, &conv, &pool, index % 4 > 0, index % 2 == 0);
+    }
+}
+
+#[test]
+fn a_single_channel_is_pooled_to_the_bit() {
+    let mut random = Random::new(36);
+    for index in 0..20 {
+        let (conv, pool) = single_channels(&mut random);
+        let mut x = random.values::<f32>(conv.batch * conv.in_image_len());
+        for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let place = random.below(x.len());
+            x[place] = if index % 2 == 0 { odd } else { -0.0 };
+        }
+        let filters = random.values::<f32>(conv.filters_len());
+        let mut bias = random.values::<f32>(conv.out_c);
+        bias[0] = -0.0;
+        let epilogue = BiasRelu { bias: &bias, relu: true };
+        for level in Level::available() {
+            let mut unpooled = vec![0.0; conv.batch * conv.out_image_len()];
+            conv2d_bias(level, &conv, &x, &filters, epilogue, &mut unpooled).unwrap();
+            let mut expected = vec![0.0; conv.batch * pool.out_image_len()];
+            naive::max_pool(&pool, &unpooled, &mut expected);
+            let (mut y, mut places) = (expected.clone(), vec![7; expected.len()]);
+            y.fill(f32::NAN);
+            conv2d_bias_max_pool(level, &conv, &pool, &x, &filters, epilogue, &mut y, &mut places)
+                .unwrap();
+            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&y), bits(&expected), "{level} {conv:?}");
+        }
+    }
+}
+
+#[test]
+fn a_gradient_that_is_no_number_meets_a_single_channel() {
+    let mut random = Random::new(37);
+    for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let (conv, pool) = single_channels(&mut random);
+        let x = whole::<f32>(&mut random, conv.batch * conv.in_image_len(), false);
+        let len = conv.batch * pool.out_image_len();
+        let mut dy = whole::<f32>(&mut random, len, false);
+        dy[random.below(len)] = odd;
+        let places: Vec<u8> = (0..len).map(|_| [0, 1, 2, 3, NO_PLACE][random.below(5)]).collect();
+        for level in Level::available() {
+            let mut d_conv = vec![0.0; conv.batch * conv.out_image_len()];
+            let (mut d_bias, mut d_bias_again) = (vec![0.0; conv.out_c], vec![0.0; conv.out_c]);
+            relu_max_pool_grad(level, &pool, &dy, &places, &mut d_conv, &mut d_bias).unwrap();
+            let mut expected = vec![0.0; conv.filters_len()];
+            conv2d_backprop_filter_at(level, &conv, &x, &d_conv, &mut expected).unwrap();
+            let mut got = expected.clone();
+            got.fill(7.0);
+            let out = (&mut got, &mut d_bias_again);
+            conv2d_backprop_filter_pooled(level, &conv, &pool, &x, &dy, &places, out.0, out.1)
+                .unwrap();
+            assert_same(&got, &expected, &format!("{level} {odd} {conv:?}"));
+            assert_same(&d_bias_again, &d_bias, &format!("bias {level} {odd} {conv:?}"));
+        }
+    }
+}
+
 #[test]
 fn half_types_round_as_one_after_the_other() {
     let mut random = Random::new(33);

@@ -180,7 +180,7 @@ impl Plan {
 }
 
 /// Adds up what the blocks of `block_len` elements have from `offset` on, in their order.
-fn add_blocks<T: Number>(blocks: &[T], block_len: usize, offset: usize, sums: &mut [T]) {
+pub(super) fn add_blocks<T: Number>(blocks: &[T], block_len: usize, offset: usize, sums: &mut [T]) {
     for_each_chunk_mut(sums, SUM_CHUNK, |index, sums| {
         let start = offset + index * SUM_CHUNK;
         sums.copy_from_slice(&blocks[start..][..sums.len()]);

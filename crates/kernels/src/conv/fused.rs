@@ -17,7 +17,7 @@ pub use super::places::NO_PLACE;
 use super::places::{
     ConvRows, PooledGradient, add_to_bias, pool_row, spread_image, spread_row_2x2,
 };
-use super::{Conv2dGeometry, conv2d_at, conv2d_backprop_filter_at};
+use super::{Conv2dGeometry, conv2d_at, conv2d_backprop_filter_at, single_channel};
 use crate::buffer::{AllocError, Buffer};
 use crate::element::Number;
 use crate::gemm::tile::even_part;
@@ -153,6 +153,15 @@ pub fn conv2d_bias_max_pool<T: Number>(
     if y.is_empty() {
         return Ok(());
     }
+    if TypeId::of::<T>() == TypeId::of::<f32>() && epilogue.relu {
+        // Casts of a type to itself.
+        let (x, filters) = (bytemuck::cast_slice(x), bytemuck::cast_slice(filters));
+        let (bias, y) = (bytemuck::cast_slice(epilogue.bias), bytemuck::cast_slice_mut(y));
+        let forward = single_channel::conv2d_bias_relu_max_pool;
+        if forward(level, geometry, pool, x, filters, bias, y, places)? {
+            return Ok(());
+        }
+    }
     let out_row_len = pool.out_w * pool.channels;
     let (shared_y, shared_places) = (SharedMut::new(y), SharedMut::new(places));
     let pool_image_row = |conv: ConvRows<'_, T>, image: usize, out_y: usize| {
@@ -274,6 +283,16 @@ pub fn conv2d_backprop_filter_pooled<T: Number>(
         dfilters.fill(T::ZERO);
         dbias.fill(T::ZERO);
         return Ok(());
+    }
+    if TypeId::of::<T>() == TypeId::of::<f32>() {
+        // Casts of a type to itself.
+        let (x, dy) = (bytemuck::cast_slice(x), bytemuck::cast_slice(dy));
+        let dfilters = bytemuck::cast_slice_mut(dfilters);
+        let dbias = bytemuck::cast_slice_mut(dbias);
+        let backward = single_channel::backprop_filter;
+        if backward(level, geometry, pool, x, dy, places, dfilters, dbias)? {
+            return Ok(());
+        }
     }
     if !sums_in_itself::<T>() {
         let (x, dy) = (widen(x)?, widen(dy)?);
