@@ -250,10 +250,10 @@ pub(crate) fn write(
     let mut values: Few<ArrayMut<'_>> = SmallVec::new();
     for (variable, held) in variables.iter().zip(&mut guards) {
         let value = variable.make_plain(held);
-        if value.exclusive_buffer().is_none() {
+        if value.renewed_buffer().is_none() {
             *value = Tensor::from_bytes(*variable.spec(), value.bytes()?)?;
         }
-        let buffer = value.exclusive_buffer().expect("a fresh copy has one owner");
+        let buffer = value.renewed_buffer().expect("a fresh copy has one owner");
         values.push(ArrayMut::new(variable.spec(), buffer.as_mut_slice()));
     }
     work(&mut values)

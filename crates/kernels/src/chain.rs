@@ -269,5 +269,65 @@ impl Task for Map<'_> {
     }
 }
 
+/// `y[i] = function(operands)[i]`, where operand `own` is what `y[i]` was and the others are
+/// `others`, in order.
+///
+/// ```
+/// use tapeflow_kernels::chain::{Function, Input, Values, map_over};
+/// let mut y = [1.0, 2.0, 3.0, 4.0];
+/// let row = Input::broadcast(Values::F32(&[10.0, 20.0]), &[2], &[2, 2]).unwrap();
+/// map_over(Function::Subtract, 1, &mut y, &[row]);
+/// assert_eq!(y, [9.0, 18.0, 7.0, 16.0]);
+/// ```
+///
+/// # Panics
+/// If the function does not take one operand more than `others`, or one has not the length of `y`.
+pub fn map_over(function: Function, own: usize, y: &mut [f32], others: &[Input<'_>]) {
+    assert_eq!(function.operands(), others.len() + 1);
+    assert!(own <= others.len() && others.iter().all(|input| input.has_elements(y.len())));
+    let block = block_len(others, y.len());
+    for_each_chunk_mut(y, block * PIECE, |index, y| {
+        Level::best().run(MapOver {
+            function,
+            own,
+            start: index * block * PIECE,
+            block,
+            y,
+            others,
+        });
+    });
+}
+
+/// The elements of `y` from `start` of the whole, which begins a block.
+struct MapOver<'a> {
+    function: Function,
+    own: usize,
+    start: usize,
+    block: usize,
+    y: &'a mut [f32],
+    others: &'a [Input<'a>],
+}
+
+impl Task for MapOver<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let mut slots: Slots<3> = [const { MaybeUninit::uninit() }; 3];
+        let mut blocks = slots.each_mut().map(|slot| &mut slot.write(Slot([0.0; SLOT])).0[..]);
+        for (index, y) in self.y.chunks_mut(self.block).enumerate() {
+            let at = self.start + index * self.block;
+            let mut others = self.others.iter();
+            for (operand, block) in blocks.iter_mut().enumerate().take(self.others.len() + 1) {
+                if operand == self.own {
+                    block[..y.len()].copy_from_slice(y);
+                } else if let Some(other) = others.next() {
+                    other.load(at, &mut block[..y.len()]);
+                }
+            }
+            let operands = blocks.each_ref().map(|block| &block[..y.len()]);
+            self.function.apply(y, operands);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

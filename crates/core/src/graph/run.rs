@@ -184,7 +184,7 @@ impl State {
                 continue;
             }
             let bytes = part(&mut self.arena, &self.values, location)?;
-            let reused = result.as_mut().and_then(Tensor::exclusive_buffer);
+            let reused = result.as_mut().and_then(Tensor::renewed_buffer);
             if let Some(buffer) = reused {
                 buffer.as_mut_slice::<u8>()[..bytes.len()].copy_from_slice(bytes);
                 continue;

@@ -23,7 +23,7 @@ pub(crate) mod prelude {
 
     pub(crate) use crate::dtype::{DType, DTypes, dispatch};
     pub(crate) use crate::error::{Error, Result};
-    pub(crate) use crate::execute::apply;
+    pub(crate) use crate::execute::{apply, apply_owned};
     pub(crate) use crate::op::{
         Array, ArrayMut, Gradient, Op, Saves, check_dtype, check_rank, check_same_dtype,
     };

@@ -133,9 +133,14 @@ impl Tensor {
     pub(crate) fn exclusive_buffer(&mut self) -> Option<&mut Buffer> {
         let inner = Arc::get_mut(&mut self.0)?;
         let Values::Stored { buffer, offset: 0 } = &mut inner.values else { return None };
-        // What is written is another value: no tape may take it for the old one.
-        inner.id = TensorId::fresh();
         Arc::get_mut(buffer)
+    }
+
+    /// As [`exclusive_buffer`](Self::exclusive_buffer), to write another value there: no tape will
+    /// take the tensor for the one it was.
+    pub(crate) fn renewed_buffer(&mut self) -> Option<&mut Buffer> {
+        Arc::get_mut(&mut self.0)?.id = TensorId::fresh();
+        self.exclusive_buffer()
     }
 
     /// A tensor of `shape` with the values of `values` in row-major order.

@@ -45,7 +45,7 @@ impl Op for Abs {
 /// # Ok::<(), tapeflow_core::Error>(())
 /// ```
 pub fn abs(x: impl Into<Tensor>) -> Result<Tensor> {
-    apply(Abs, &[&x.into()])
+    apply_owned(Abs, [x.into()])
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ impl Op for Add {
 /// # Ok::<(), tapeflow_core::Error>(())
 /// ```
 pub fn add(x: impl Into<Tensor>, y: impl Into<Tensor>) -> Result<Tensor> {
-    apply(Add, &[&x.into(), &y.into()])
+    apply_owned(Add, [x.into(), y.into()])
 }
 
 #[cfg(test)]

@@ -58,10 +58,10 @@ pub fn divide(x: impl Into<Tensor>, y: impl Into<Tensor>) -> Result<Tensor> {
     let (x, y) = (x.into(), y.into());
     check_same_dtype("math.divide", x.spec(), y.spec())?;
     if !x.dtype().is_integer() {
-        return apply(Divide, &[&x, &y]);
+        return apply_owned(Divide, [x, y]);
     }
     let dtype = if x.dtype().size() <= 2 { DType::Float32 } else { DType::Float64 };
-    apply(Divide, &[&cast(x, dtype)?, &cast(y, dtype)?])
+    apply_owned(Divide, [cast(x, dtype)?, cast(y, dtype)?])
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ impl Op for Erf {
 /// # Ok::<(), tapeflow_core::Error>(())
 /// ```
 pub fn erf(x: impl Into<Tensor>) -> Result<Tensor> {
-    apply(Erf, &[&x.into()])
+    apply_owned(Erf, [x.into()])
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ impl Op for Exp {
 /// # Ok::<(), tapeflow_core::Error>(())
 /// ```
 pub fn exp(x: impl Into<Tensor>) -> Result<Tensor> {
-    apply(Exp, &[&x.into()])
+    apply_owned(Exp, [x.into()])
 }
 
 #[cfg(test)]

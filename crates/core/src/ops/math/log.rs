@@ -41,7 +41,7 @@ impl Op for Log {
 /// # Ok::<(), tapeflow_core::Error>(())
 /// ```
 pub fn log(x: impl Into<Tensor>) -> Result<Tensor> {
-    apply(Log, &[&x.into()])
+    apply_owned(Log, [x.into()])
 }
 
 #[cfg(test)]

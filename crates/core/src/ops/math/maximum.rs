@@ -54,7 +54,7 @@ impl Op for Maximum {
 /// # Ok::<(), tapeflow_core::Error>(())
 /// ```
 pub fn maximum(x: impl Into<Tensor>, y: impl Into<Tensor>) -> Result<Tensor> {
-    apply(Maximum, &[&x.into(), &y.into()])
+    apply_owned(Maximum, [x.into(), y.into()])
 }
 
 #[cfg(test)]

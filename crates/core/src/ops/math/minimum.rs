@@ -54,7 +54,7 @@ impl Op for Minimum {
 /// # Ok::<(), tapeflow_core::Error>(())
 /// ```
 pub fn minimum(x: impl Into<Tensor>, y: impl Into<Tensor>) -> Result<Tensor> {
-    apply(Minimum, &[&x.into(), &y.into()])
+    apply_owned(Minimum, [x.into(), y.into()])
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ impl Op for Multiply {
 /// # Ok::<(), tapeflow_core::Error>(())
 /// ```
 pub fn multiply(x: impl Into<Tensor>, y: impl Into<Tensor>) -> Result<Tensor> {
-    apply(Multiply, &[&x.into(), &y.into()])
+    apply_owned(Multiply, [x.into(), y.into()])
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ impl Op for Negative {
 /// # Ok::<(), tapeflow_core::Error>(())
 /// ```
 pub fn negative(x: impl Into<Tensor>) -> Result<Tensor> {
-    apply(Negative, &[&x.into()])
+    apply_owned(Negative, [x.into()])
 }
 
 #[cfg(test)]

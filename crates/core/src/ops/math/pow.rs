@@ -91,7 +91,7 @@ fn integer_power<T: Number>(mut x: T, mut exponent: u64) -> T {
 /// # Ok::<(), tapeflow_core::Error>(())
 /// ```
 pub fn pow(x: impl Into<Tensor>, y: impl Into<Tensor>) -> Result<Tensor> {
-    apply(Pow, &[&x.into(), &y.into()])
+    apply_owned(Pow, [x.into(), y.into()])
 }
 
 #[cfg(test)]

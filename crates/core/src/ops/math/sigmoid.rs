@@ -86,7 +86,7 @@ impl Op for SigmoidGrad {
 /// # Ok::<(), tapeflow_core::Error>(())
 /// ```
 pub fn sigmoid(x: impl Into<Tensor>) -> Result<Tensor> {
-    apply(Sigmoid, &[&x.into()])
+    apply_owned(Sigmoid, [x.into()])
 }
 
 #[cfg(test)]

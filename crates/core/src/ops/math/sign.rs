@@ -50,7 +50,7 @@ impl Op for Sign {
 /// # Ok::<(), tapeflow_core::Error>(())
 /// ```
 pub fn sign(x: impl Into<Tensor>) -> Result<Tensor> {
-    apply(Sign, &[&x.into()])
+    apply_owned(Sign, [x.into()])
 }
 
 #[cfg(test)]

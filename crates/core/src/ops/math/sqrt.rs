@@ -44,7 +44,7 @@ impl Op for Sqrt {
 /// # Ok::<(), tapeflow_core::Error>(())
 /// ```
 pub fn sqrt(x: impl Into<Tensor>) -> Result<Tensor> {
-    apply(Sqrt, &[&x.into()])
+    apply_owned(Sqrt, [x.into()])
 }
 
 #[cfg(test)]

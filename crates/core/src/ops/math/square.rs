@@ -46,7 +46,7 @@ impl Op for Square {
 /// # Ok::<(), tapeflow_core::Error>(())
 /// ```
 pub fn square(x: impl Into<Tensor>) -> Result<Tensor> {
-    apply(Square, &[&x.into()])
+    apply_owned(Square, [x.into()])
 }
 
 #[cfg(test)]

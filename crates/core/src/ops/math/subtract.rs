@@ -48,7 +48,7 @@ impl Op for Subtract {
 /// # Ok::<(), tapeflow_core::Error>(())
 /// ```
 pub fn subtract(x: impl Into<Tensor>, y: impl Into<Tensor>) -> Result<Tensor> {
-    apply(Subtract, &[&x.into(), &y.into()])
+    apply_owned(Subtract, [x.into(), y.into()])
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ impl Op for TanhGrad {
 /// # Ok::<(), tapeflow_core::Error>(())
 /// ```
 pub fn tanh(x: impl Into<Tensor>) -> Result<Tensor> {
-    apply(Tanh, &[&x.into()])
+    apply_owned(Tanh, [x.into()])
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ impl BiasAdd {
     /// # Ok::<(), tapeflow_core::Error>(())
     /// ```
     pub fn call(self, value: impl Into<Tensor>, bias: impl Into<Tensor>) -> Result<Tensor> {
-        apply(self, &[&value.into(), &bias.into()])
+        apply_owned(self, [value.into(), bias.into()])
     }
 }
 

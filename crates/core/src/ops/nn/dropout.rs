@@ -58,7 +58,7 @@ impl Dropout {
             Some(seed) => stateless_uniform(shape, seed, 0.0, 1.0, x.dtype())?,
             None => uniform(shape, 0.0, 1.0, x.dtype())?,
         };
-        apply(op, &[&x, &noise])
+        apply_owned(op, [x, noise])
     }
 
     fn noise_shape(&self, op: &str, x: &Shape) -> Result<Shape> {

@@ -79,7 +79,7 @@ impl Op for ReluGrad {
 /// # Ok::<(), tapeflow_core::Error>(())
 /// ```
 pub fn relu(x: impl Into<Tensor>) -> Result<Tensor> {
-    apply(Relu, &[&x.into()])
+    apply_owned(Relu, [x.into()])
 }
 
 #[cfg(test)]
