@@ -16,8 +16,8 @@
 //!   blocks of images are summed each by itself and then added in order.
 //!
 //! The first layer of a net on grey images, which is mostly its pooling, has loops of its own
-//! (`single_channel`). A 1x1 filter, or one as large as the image, is a plain matrix product. Groups, and paddings or
-//! dilations so large that the zeros would outweigh the image, take the loops of
+//! (`single_channel`). A 1x1 filter, or one as large as the image, is a plain matrix product. Groups,
+//! and paddings or dilations so large that the zeros would outweigh the image, take the loops of
 //! [`naive`].
 
 mod filter_gradient;

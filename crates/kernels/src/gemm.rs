@@ -18,7 +18,8 @@
 //! - The first block of k writes C and the others add to it, so each element of C is summed in an
 //!   order that depends on the shape alone. The last one applies the [`Epilogue`].
 //!
-//! What only one tile reads is not packed: B where A has a few rows, and A, with the operands
+//! A is read in place where B is, and its rows do not compete for the same places of the cache. What
+//! only one tile reads is not packed: B where A has a few rows, and A, with the operands
 //! exchanged, where B has a few columns; a single row of A has loops of its own. A matrix that many
 //! products share need not be packed for each: [`panels`] keeps it packed.
 //!

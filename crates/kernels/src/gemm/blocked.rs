@@ -48,6 +48,26 @@ pub(super) enum Columns<'a, T> {
     Panels(&'a [T]),
 }
 
+/// A.
+#[derive(Clone, Copy)]
+enum Rows<'a, T> {
+    /// As [`pack_all_a`] leaves it.
+    Packed(&'a [T]),
+    /// Whole rows, read in place.
+    InPlace(Matrix<'a, T>),
+}
+
+/// Whether tiles read A where it is. Only if B is not packed, either: pieces of other columns then do
+/// not wait for A, which each of them reads a few times.
+fn reads_a_in_place<T>(a: &Matrix<'_, T>, b: Columns<'_, T>) -> bool {
+    // The first-level cache has the same place for what lies this far apart, and eight such places:
+    // the rows of a tile have to be spread over them.
+    const WAY_BYTES: usize = 4096;
+    let beyond = a.row_stride.saturating_mul(size_of::<T>()) % WAY_BYTES;
+    let apart = beyond.min(WAY_BYTES - beyond);
+    matches!(b, Columns::Panels(_)) && a.col_stride == 1 && apart >= WAY_BYTES / 8
+}
+
 /// How a product is cut; it depends on the shape alone.
 struct Cut {
     /// Values of k in a block.
@@ -103,25 +123,23 @@ pub(super) fn product<T: Number>(
     let row_bytes = shape.k.saturating_mul(size_of::<T>());
     let max_rows = (MAX_PACKED_A_BYTES / row_bytes).max(MAX_TILE_ROWS * MAX_PIECE_TILES);
     let pass_rows = even_part(shape.m, max_rows);
-    let mut packed_a = Buffer::uninit_reused(pass_rows.saturating_mul(row_bytes))?;
+    let in_place = reads_a_in_place(&a, b);
+    let packed_bytes = if in_place { 0 } else { pass_rows.saturating_mul(row_bytes) };
+    let mut packed_a = Buffer::uninit_reused(packed_bytes)?;
     for (index, c) in c.chunks_mut(pass_rows * shape.n).enumerate() {
         let a = a.with_data(a.window(index * pass_rows, 0));
         let shape = Shape { m: c.len() / shape.n, ..shape };
         let kernel = Kernel::<T>::new(level);
         let cut = Cut::new(kernel, b, shape);
-        let packed = packed_a.as_mut_slice();
-        pack_all_a(level, (shape.m, shape.k), (cut.tile_rows, cut.depth), a, packed);
-        let pass = Pass {
-            level,
-            kernel,
-            shape,
-            cut,
-            packed_a: packed_a.as_slice(),
-            b,
-            add_scaled,
-            epilogue,
-            c: SharedMut::new(c),
+        let a = if in_place {
+            Rows::InPlace(a)
+        } else {
+            let packed = packed_a.as_mut_slice();
+            pack_all_a(level, (shape.m, shape.k), (cut.tile_rows, cut.depth), a, packed);
+            Rows::Packed(packed)
         };
+        let pass =
+            Pass { level, kernel, shape, cut, a, b, add_scaled, epilogue, c: SharedMut::new(c) };
         pass.run()?;
     }
     Ok(())
@@ -159,7 +177,7 @@ struct Pass<'a, T> {
     kernel: Kernel<T>,
     shape: Shape,
     cut: Cut,
-    packed_a: &'a [T],
+    a: Rows<'a, T>,
     b: Columns<'a, T>,
     add_scaled: Option<T>,
     epilogue: Epilogue<'a, T>,
@@ -220,6 +238,10 @@ impl<T: Number> Pass<'_, T> {
         let mut share = shares.next();
         let mut c_rows = [0; MAX_TILE_ROWS];
         (0..).zip(&mut c_rows).for_each(|(i, c_row)| *c_row = i * n);
+        let mut a_rows = [0; MAX_TILE_ROWS];
+        if let Rows::InPlace(a) = self.a {
+            (0..).zip(&mut a_rows).for_each(|(i, a_row)| *a_row = i * a.row_stride);
+        }
 
         for row in (piece.rows.0..end_row).step_by(cut.tile_rows) {
             for col in (first_col..end_col).step_by(cut.panel_cols) {
@@ -237,6 +259,12 @@ impl<T: Number> Pass<'_, T> {
                         (panels[place(k, block.k, col)..].as_ptr(), PANEL_COLS)
                     }
                 };
+                let (a, a_rows, step) = match self.a {
+                    Rows::Packed(packed) => {
+                        (packed[block.k * m + row * block.depth..].as_ptr(), None, rows)
+                    }
+                    Rows::InPlace(a) => (a.window(row, block.k).as_ptr(), Some(&a_rows[..]), 1),
+                };
                 let finish = Finish {
                     bias: self.epilogue.bias.map(|bias| bias[col..].as_ptr()),
                     activation: self.epilogue.activation,
@@ -248,11 +276,11 @@ impl<T: Number> Pass<'_, T> {
                 let tile = Tile {
                     rows,
                     cols,
-                    a: self.packed_a[block.k * m + row * block.depth..].as_ptr(),
-                    a_rows: None,
+                    a,
+                    a_rows,
                     segments: &[0],
                     segment_len: block.depth,
-                    step: rows,
+                    step,
                     b,
                     b_stride,
                     c: self.c.as_mut_ptr().wrapping_add(row * n + col),
