@@ -129,6 +129,14 @@ impl Variable {
         self.make_plain(&mut held).clone()
     }
 
+    /// Whether it was made of a symbol, while a function was traced.
+    pub(crate) fn holds_symbol(&self) -> bool {
+        match &*self.0.value.read().unwrap_or_else(PoisonError::into_inner) {
+            Held::Plain(tensor) => tensor.symbol().is_some(),
+            Held::Panels(_) => false,
+        }
+    }
+
     /// The value in panels, in which it is held from now on; of a matrix of `float32`.
     pub(crate) fn stored_panels(&self) -> Result<Arc<Buffer>> {
         let held = self.0.value.read().unwrap_or_else(PoisonError::into_inner);
@@ -297,6 +305,9 @@ impl fmt::Debug for Variable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::function;
+    use crate::linalg::matmul;
+    use crate::ops::array::zeros;
 
     #[test]
     fn updates_are_in_place_unless_someone_looks() {
@@ -310,6 +321,22 @@ mod tests {
         variable.assign_sub([1.0f32, 0.0]).unwrap();
         assert_eq!(held.to_vec::<f32>().unwrap(), [2.0, 3.0]);
         assert_eq!(variable.value().to_vec::<f32>().unwrap(), [1.0, 3.0]);
+    }
+
+    #[test]
+    fn panels_stay_when_another_signature_is_compiled() {
+        let w = Variable::new(zeros([256, 256], DType::Float32).unwrap());
+        let product = function(|x: Tensor| matmul(x, &w));
+        let is_in_panels = || matches!(*w.lock(), Held::Panels(_));
+        for rows in 1..4 {
+            let x = zeros([rows, 256], DType::Float32).unwrap();
+            product.get_concrete_function(&x).unwrap();
+            assert_eq!(is_in_panels(), rows > 1, "compiling does not touch it");
+            product.call(x).unwrap();
+            assert!(is_in_panels());
+        }
+        assert_eq!(w.value().to_vec::<f32>().unwrap(), [0.0; 256 * 256]);
+        assert!(!is_in_panels(), "whoever reads it gets the plain order");
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! The user's side of compiled functions.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::passes::{Note, Passes};
 use super::plan::Plan;
 use super::run::State;
 use super::{Graph, trace};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::execute::Few;
 use crate::shape::Spec;
 use crate::structure::Structure;
@@ -28,7 +29,7 @@ use crate::tensor::Tensor;
 /// (`to_scalar`, `as_slice`) is an error that names its place.
 ///
 /// Called where a tape records, or from inside another compiled function, the closure just runs as
-/// a part of that.
+/// a part of that. Any number of threads may call it.
 ///
 /// ```
 /// use tapeflow_core::optimizers::SGD;
@@ -60,7 +61,8 @@ where
     Function {
         closure,
         passes: Passes::default(),
-        compiled: Mutex::new(Vec::new()),
+        compiled: Mutex::new(Compiled { done: Vec::new(), under_way: Vec::new() }),
+        traced: Condvar::new(),
         arguments: PhantomData,
     }
 }
@@ -70,8 +72,29 @@ where
 pub struct Function<A, R, F> {
     closure: F,
     passes: Passes,
-    compiled: Mutex<Vec<(Signature, Arc<ConcreteFunction<R>>)>>,
+    compiled: Mutex<Compiled<R>>,
+    /// Told whenever a trace is over.
+    traced: Condvar,
     arguments: PhantomData<fn(A)>,
+}
+
+/// What a function has been compiled for.
+struct Compiled<R> {
+    done: Vec<(Signature, Arc<ConcreteFunction<R>>)>,
+    /// The signatures that a thread traces.
+    under_way: Vec<Signature>,
+}
+
+impl<R> Compiled<R> {
+    fn find(&self, signature: &Signature) -> Option<Arc<ConcreteFunction<R>>> {
+        let found = self.done.iter().find(|(known, _)| known == signature);
+        found.map(|(_, concrete)| concrete.clone())
+    }
+}
+
+thread_local! {
+    /// The functions that this thread traces, by address, the innermost last.
+    static TRACES: RefCell<Vec<(usize, Signature)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What one compilation serves: the specs of all components, and what the type leaves open.
@@ -90,6 +113,13 @@ impl Signature {
     }
 }
 
+impl fmt::Display for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let specs: Vec<_> = self.specs.iter().map(Spec::to_string).collect();
+        write!(f, "({})", specs.join(", "))
+    }
+}
+
 impl<A, R, F> Function<A, R, F>
 where
     A: Structure,
@@ -99,7 +129,7 @@ where
     /// The same function, rewritten by these passes alone.
     pub fn with_passes(mut self, passes: Passes) -> Self {
         self.passes = passes;
-        self.lock().clear();
+        self.lock().done.clear();
         self
     }
 
@@ -117,17 +147,34 @@ where
 
     /// The compilation that serves arguments like these, made now if it is not there yet.
     ///
+    /// One thread traces while others that need the same wait for it, unless they trace a function
+    /// themselves: they trace this one too, since the two might wait for each other.
+    ///
     /// # Errors
-    /// Those of the closure.
+    /// Those of the closure; a closure that asks for the compilation being made of it.
     pub fn get_concrete_function(&self, arguments: &A) -> Result<Arc<ConcreteFunction<R>>> {
         let signature = Signature::of(arguments);
         let mut compiled = self.lock();
-        if let Some((_, found)) = compiled.iter().find(|(known, _)| *known == signature) {
-            return Ok(found.clone());
+        loop {
+            if let Some(found) = compiled.find(&signature) {
+                return Ok(found);
+            }
+            let traces = TRACES.with_borrow(|traces| !traces.is_empty());
+            if traces || !compiled.under_way.contains(&signature) {
+                break;
+            }
+            compiled = self.traced.wait(compiled).unwrap_or_else(PoisonError::into_inner);
         }
+        compiled.under_way.push(signature.clone());
+        drop(compiled);
+        // Not held while the closure runs, which may look at this function or at others.
+        let _under_way = UnderWay { function: self, signature: &signature };
         let concrete = Arc::new(self.compile(arguments, &signature)?);
-        compiled.push((signature, concrete.clone()));
-        Ok(concrete)
+        let mut compiled = self.lock();
+        Ok(compiled.find(&signature).unwrap_or_else(|| {
+            compiled.done.push((signature.clone(), concrete.clone()));
+            concrete
+        }))
     }
 
     /// The graph of each signature called so far, as text.
@@ -142,10 +189,10 @@ where
 
     fn each(&self, text: impl Fn(&ConcreteFunction<R>) -> String) -> String {
         let compiled = self.lock();
-        let texts = compiled.iter().map(|(signature, concrete)| {
-            let specs: Vec<_> = signature.specs.iter().map(Spec::to_string).collect();
-            format!("signature ({})\n{}", specs.join(", "), text(concrete))
-        });
+        let texts = compiled
+            .done
+            .iter()
+            .map(|(signature, concrete)| format!("signature {signature}\n{}", text(concrete)));
         texts.collect::<Vec<_>>().join("\n")
     }
 
@@ -158,6 +205,7 @@ where
             (self.closure)(arguments)
         };
         let results = |returned: &R| returned.components().into_iter().cloned().collect();
+        let _traces = Traces::begin(std::ptr::from_ref(self).addr(), signature)?;
         let (traced, returned) = trace::trace(&signature.specs, work, results)?;
         let mut graph = traced.clone();
         let notes = self.passes.run(&mut graph)?;
@@ -165,16 +213,61 @@ where
         let state = Mutex::new(State::new(&plan)?);
         Ok(ConcreteFunction { traced, graph, plan, notes, returned, state })
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Signature, Arc<ConcreteFunction<R>>)>> {
+impl<A, R, F> Function<A, R, F> {
+    fn lock(&self) -> MutexGuard<'_, Compiled<R>> {
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lets those who wait for a trace go on once it is over, also where it failed or panicked.
+struct UnderWay<'a, A, R, F> {
+    function: &'a Function<A, R, F>,
+    signature: &'a Signature,
+}
+
+impl<A, R, F> Drop for UnderWay<'_, A, R, F> {
+    fn drop(&mut self) {
+        let mut compiled = self.function.lock();
+        let place = compiled.under_way.iter().position(|other| other == self.signature);
+        place.map(|place| compiled.under_way.swap_remove(place));
+        drop(compiled);
+        self.function.traced.notify_all();
+    }
+}
+
+/// An entry of [`TRACES`], for as long as it lives.
+struct Traces;
+
+impl Traces {
+    /// # Errors
+    /// This thread is at it already.
+    fn begin(function: usize, signature: &Signature) -> Result<Traces> {
+        TRACES.with_borrow_mut(|traces| {
+            let entry = (function, signature.clone());
+            if traces.contains(&entry) {
+                return Err(Error::invalid_argument(format!(
+                    "tf::function: to compile the function for {signature}, its closure asks for \
+                     that very compilation"
+                )));
+            }
+            traces.push(entry);
+            Ok(Traces)
+        })
+    }
+}
+
+impl Drop for Traces {
+    fn drop(&mut self) {
+        TRACES.with_borrow_mut(Vec::pop);
     }
 }
 
 impl<A, R, F> fmt::Debug for Function<A, R, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        let signatures: Vec<_> = compiled.iter().map(|(signature, _)| signature).collect();
+        let compiled = self.lock();
+        let signatures: Vec<_> = compiled.done.iter().map(|(signature, _)| signature).collect();
         f.debug_struct("Function").field("compiled", &signatures).finish_non_exhaustive()
     }
 }

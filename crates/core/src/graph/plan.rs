@@ -289,7 +289,7 @@ impl<'a> Layout<'a> {
     }
 
     fn variable(&mut self, variable: &Variable) -> Result<usize> {
-        if variable.stored().symbol().is_some() {
+        if variable.holds_symbol() {
             return Err(Error::traced(format!(
                 "tf::function: the variable {:?} was made inside, of a value that is not computed \
                  yet; make variables outside",
