@@ -87,8 +87,9 @@ pub struct Graph {
     pub(crate) draws: Vec<u128>,
     /// The variables whose values ops read and write in panels.
     pub(crate) panels: Vec<TensorId>,
-    /// Whether ops run that nothing needs: those of a graph that no pass cleared of them.
-    pub(crate) dead_code_runs: bool,
+    /// What ops compute that nothing needs but that run all the same: those of a graph that no pass
+    /// clears of them.
+    pub(crate) unneeded: Vec<Value>,
 }
 
 impl Graph {
@@ -133,16 +134,29 @@ impl Graph {
         inputs.chain(self.ends()).filter(|&&used| used == value).count()
     }
 
-    /// What the function leaves: each result and each update.
+    /// What has to be there in the end: each result and each update.
     pub(crate) fn ends(&self) -> impl Iterator<Item = &Value> {
-        self.results.iter().chain(self.updates.iter().map(|(_, value)| value))
+        let updates = self.updates.iter().map(|(_, value)| value);
+        self.results.iter().chain(updates).chain(&self.unneeded)
+    }
+
+    /// Lets every op run that there is now, also where nothing needs it.
+    pub(crate) fn keep_unneeded(&mut self) {
+        let op = |node: &usize| matches!(self.nodes[*node].source, Source::Op(_));
+        let values = (0..self.nodes.len()).filter(op).map(|node| Value { node, output: 0 });
+        let is_used = |value: &Value| {
+            let mut inputs = self.nodes.iter().flat_map(|node| &node.inputs);
+            inputs.any(|input| input.node == value.node)
+                || self.ends().any(|end| end.node == value.node)
+        };
+        self.unneeded = values.filter(|value| !is_used(value)).collect();
     }
 
     /// Each place where a value is used.
     fn uses_mut(&mut self) -> impl Iterator<Item = &mut Value> {
         let inputs = self.nodes.iter_mut().flat_map(|node| &mut node.inputs);
         let updates = self.updates.iter_mut().map(|(_, value)| value);
-        inputs.chain(self.results.iter_mut()).chain(updates)
+        inputs.chain(self.results.iter_mut()).chain(updates).chain(&mut self.unneeded)
     }
 
     /// The nodes that have a value among their inputs.
@@ -175,7 +189,7 @@ impl Graph {
         }
         let mut marks = vec![Mark::Unseen; self.nodes.len()];
         let mut order = Vec::with_capacity(self.nodes.len());
-        let mut needed = vec![self.dead_code_runs; self.nodes.len()];
+        let mut needed = vec![false; self.nodes.len()];
         let mut open: Vec<usize> = self.ends().map(|value| value.node).collect();
         while let Some(node) = open.pop() {
             if !std::mem::replace(&mut needed[node], true) {

@@ -98,7 +98,9 @@ impl Passes {
 
     pub(super) fn run(&self, graph: &mut Graph) -> Result<Vec<Note>> {
         let mut notes = Vec::new();
-        graph.dead_code_runs = !self.0.contains(&DEAD_CODE);
+        if !self.0.contains(&DEAD_CODE) {
+            graph.keep_unneeded();
+        }
         graph.drop_dead();
         let mut dropped = 0;
         for pass in ALL.iter().filter(|pass| self.0.contains(&pass.name)) {
