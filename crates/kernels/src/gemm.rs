@@ -39,6 +39,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
+mod avx512_narrow;
+#[cfg(target_arch = "x86_64")]
 mod transpose;
 
 use std::any::TypeId;

@@ -8,6 +8,7 @@ use std::arch::x86_64::{
     _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
 };
 
+use super::avx512_narrow;
 use super::tile::Tile;
 use crate::simd::Avx512;
 
@@ -21,9 +22,12 @@ const LANES: usize = 16;
 /// As for [`Kernel::run`](super::tile::Kernel::run).
 // Compiled in this crate alone, not again where the products of other crates are.
 #[inline(never)]
-pub(super) unsafe fn run(_: Avx512, tile: &Tile<'_, f32>) {
+pub(super) unsafe fn run(token: Avx512, tile: &Tile<'_, f32>) {
     // SAFETY: the token is the proof of AVX-512; the rest as promised by the caller.
     unsafe {
+        if tile.cols <= avx512_narrow::COLS {
+            return avx512_narrow::run(token, tile);
+        }
         match (tile.a_rows.is_none(), tile.cols > LANES) {
             (true, true) => rows::<2, true>(tile),
             (true, false) => rows::<1, true>(tile),
