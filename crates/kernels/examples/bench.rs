@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tapeflow_kernels::batch_norm::{
-    Statistics, moments, normalize, normalize_grad, normalize_grad_sums,
+    Statistics, Upstream, moments, normalize, normalize_grad, normalize_grad_sums,
 };
 use tapeflow_kernels::buffer::Buffer;
 use tapeflow_kernels::conv::fused::{
@@ -308,9 +308,11 @@ fn bench_batch_norm(size: usize, channels: usize) {
     });
     let statistics = Statistics { mean, inverse_deviation };
     report(&format!("{name} gradient"), || {
-        normalize_grad_sums(level, &dy, &x, statistics, dscale, doffset).expect(ok);
+        normalize_grad_sums(level, Upstream::Given(&dy), &x, statistics, dscale, doffset)
+            .expect(ok);
         let sums = Some([&dscale[..], &doffset[..]]);
-        normalize_grad(level, &dy, &x, statistics, &scale, sums, &mut y).expect(ok);
+        normalize_grad(level, Upstream::Given(&dy), &x, statistics, &scale, sums, &mut y)
+            .expect(ok);
     });
 }
 

@@ -6,13 +6,23 @@
 //! cache: a block is summed, then the squares of the distances from its own mean are, so no digits
 //! are lost to a mean far from zero. The blocks are put together in `f64`, in their order.
 //! Statistics are in the accumulator type, `f32` for the 16-bit floats.
+//!
+//! Relu and max pooling may follow in the same sweep, and are undone in that of the gradients
+//! ([`Upstream`]).
+
+mod relu;
+mod upstream;
 
 use std::ops::Range;
 
 use crate::buffer::{AllocError, Buffer};
+use crate::conv::for_each_piece;
 use crate::element::{Float, Number};
-use crate::parallel::for_each_chunk_mut;
+use crate::parallel::{SharedMut, for_each_chunk_mut};
 use crate::simd::{Level, vectorize};
+
+pub use relu::{normalize_max_pool, normalize_relu};
+pub use upstream::Upstream;
 
 /// Elements of a block, which the second-level cache holds.
 const BLOCK_LEN: usize = 1 << 15;
@@ -28,46 +38,63 @@ pub struct Statistics<'a, A> {
     pub inverse_deviation: &'a [A],
 }
 
-/// How an array falls into blocks of whole rows; it depends on the shape alone.
+/// How an array falls into blocks of whole rows, each of which is summed by itself, and blocks into
+/// parts; it depends on the shape alone.
 #[derive(Clone, Copy)]
 struct Blocks {
     channels: usize,
     len: usize,
     block_len: usize,
+    part_len: usize,
 }
 
 impl Blocks {
+    /// Blocks of one part.
     fn new(len: usize, channels: usize) -> Self {
         assert!(
             channels > 0 && len.is_multiple_of(channels),
             "batch_norm: {len} elements of {channels} channels"
         );
         let rows = (BLOCK_LEN / channels).clamp(1, MAX_BLOCK_ROWS);
-        Self { channels, len, block_len: rows * channels }
+        Self { channels, len, block_len: rows * channels, part_len: rows * channels }
+    }
+
+    fn count(&self) -> usize {
+        self.len.div_ceil(self.block_len)
     }
 
     fn range(&self, block: usize) -> Range<usize> {
         block * self.block_len..self.len.min((block + 1) * self.block_len)
     }
 
+    /// The parts of a block.
+    fn parts(self, block: usize) -> impl Iterator<Item = Range<usize>> {
+        let Range { start, end } = self.range(block);
+        (start..end).step_by(self.part_len).map(move |at| at..end.min(at + self.part_len))
+    }
+
     fn rows(&self, block: usize) -> f64 {
         (self.range(block).len() / self.channels) as f64
     }
 
-    /// Calls `sum` with the range of every block and `N` rows of sums for it, in parallel. The result
-    /// has the rows of the blocks one after the other.
-    fn sums<A: Number, const N: usize>(
+    /// Calls `sum` with every block, `N` rows of sums for it and `scratch_len` elements of arbitrary
+    /// content, in parallel. The result has the rows of the blocks one after the other.
+    fn sums<T: Float, const N: usize>(
         &self,
-        sum: impl Fn(Range<usize>, [&mut [A]; N]) + Sync,
+        scratch_len: usize,
+        sum: impl Fn(usize, [&mut [T::Accumulator]; N], &mut [T]) + Sync,
     ) -> Result<Buffer, AllocError> {
-        let count = self.len.div_ceil(self.block_len);
-        let len = count.saturating_mul(N * self.channels);
-        let mut buffer = Buffer::uninit_reused(len.saturating_mul(size_of::<A>()))?;
-        for_each_chunk_mut(buffer.as_mut_slice::<A>(), N * self.channels, |block, sums| {
+        let block_sums = N * self.channels;
+        let len = self.count().saturating_mul(block_sums);
+        let mut buffer = Buffer::uninit_reused(len.saturating_mul(size_of::<T::Accumulator>()))?;
+        let shared = SharedMut::new(buffer.as_mut_slice::<T::Accumulator>());
+        for_each_piece(self.count(), scratch_len, |block, scratch| {
+            // SAFETY: each block has its own sums.
+            let sums = unsafe { shared.range(block * block_sums, (block + 1) * block_sums) };
             let mut rows = sums.chunks_exact_mut(self.channels);
-            let row = |_| rows.next().expect("a chunk of N rows");
-            sum(self.range(block), std::array::from_fn(row));
-        });
+            let row = |_| rows.next().expect("a block has N rows of sums");
+            sum(block, std::array::from_fn(row), scratch);
+        })?;
         Ok(buffer)
     }
 }
@@ -97,8 +124,8 @@ pub fn moments<T: Float>(
     let channels = mean.len();
     assert_eq!(variance.len(), channels, "batch_norm: variance of {channels} channels");
     let blocks = Blocks::new(x.len(), channels);
-    let sums = blocks.sums(|range, sums| {
-        vectorize!(for T, level, || block_moments(&x[range], sums));
+    let sums = blocks.sums(0, |block, sums, _: &mut [T]| {
+        vectorize!(for T, level, || block_moments(&x[blocks.range(block)], sums));
     })?;
     let parts = || sums.as_slice::<T::Accumulator>().chunks_exact(3 * channels).enumerate();
     let rows = (x.len() / channels) as f64;
@@ -172,25 +199,47 @@ pub fn normalize<T: Float>(
     offset: &[T::Accumulator],
     y: &mut [T],
 ) -> Result<(), AllocError> {
+    normalize_then(level, x, statistics, (scale, offset), |value| value, y)
+}
+
+/// [`normalize`], and `then` on every element.
+fn normalize_then<T: Float>(
+    level: Level,
+    x: &[T],
+    statistics: Statistics<'_, T::Accumulator>,
+    (scale, offset): (&[T::Accumulator], &[T::Accumulator]),
+    then: impl Fn(T) -> T + Copy + Sync,
+    y: &mut [T],
+) -> Result<(), AllocError> {
     let channels = offset.len();
     let blocks = Blocks::new(x.len(), channels);
     assert_eq!(y.len(), x.len(), "batch_norm: output");
     assert_eq!(statistics.mean.len(), channels, "batch_norm: mean");
     let factors = products(statistics.inverse_deviation, scale)?;
-    let factors = factors.as_slice::<T::Accumulator>();
+    let numbers = [statistics.mean, factors.as_slice(), offset];
     for_each_chunk_mut(y, blocks.block_len, |block, y| {
         let x = &x[blocks.range(block)];
-        vectorize!(for T, level, || {
-            for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
-                let numbers = statistics.mean.iter().zip(factors).zip(offset);
-                for ((y, x), ((&mean, &factor), &offset)) in y.iter_mut().zip(x).zip(numbers) {
-                    let value = x.to_accumulator().sub(mean).mul(factor).add(offset);
-                    *y = T::from_accumulator(value);
-                }
-            }
-        });
+        vectorize!(for T, level, || normalize_rows(x, numbers, then, y));
     });
     Ok(())
+}
+
+/// Normalises whole rows by mean, factor and offset of each channel.
+#[inline(always)]
+fn normalize_rows<T: Float>(
+    x: &[T],
+    [mean, factors, offset]: [&[T::Accumulator]; 3],
+    then: impl Fn(T) -> T,
+    y: &mut [T],
+) {
+    let channels = mean.len();
+    for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
+        let numbers = mean.iter().zip(factors).zip(offset);
+        for ((y, x), ((&mean, &factor), &offset)) in y.iter_mut().zip(x).zip(numbers) {
+            let value = x.to_accumulator().sub(mean).mul(factor).add(offset);
+            *y = then(T::from_accumulator(value));
+        }
+    }
 }
 
 /// The products of the elements of two slices of one length.
@@ -213,19 +262,23 @@ fn products<A: Number>(a: &[A], b: &[A]) -> Result<Buffer, AllocError> {
 /// If the lengths do not fit each other, or there is no channel.
 pub fn normalize_grad_sums<T: Float>(
     level: Level,
-    dy: &[T],
+    dy: Upstream<'_, T>,
     x: &[T],
     statistics: Statistics<'_, T::Accumulator>,
     dscale: &mut [T::Accumulator],
     doffset: &mut [T::Accumulator],
 ) -> Result<(), AllocError> {
     let channels = statistics.mean.len();
-    let blocks = Blocks::new(x.len(), channels);
-    assert_eq!(dy.len(), x.len(), "batch_norm: gradient");
+    let blocks = dy.blocks(x.len(), channels);
     assert_eq!((dscale.len(), doffset.len()), (channels, channels), "batch_norm: gradients");
-    let sums = blocks.sums(|range, [dscale, doffset]| {
-        let (dy, x) = (&dy[range.clone()], &x[range]);
-        vectorize!(for T, level, || block_grad_sums(dy, x, statistics.mean, dscale, doffset));
+    let sums = blocks.sums(dy.scratch_len(&blocks), |block, [dscale, doffset], scratch| {
+        dscale.fill(T::Accumulator::ZERO);
+        doffset.fill(T::Accumulator::ZERO);
+        for part in blocks.parts(block) {
+            let x = &x[part.clone()];
+            let dy = dy.part(level, statistics, x, part, scratch);
+            vectorize!(for T, level, || add_grad_sums(dy, x, statistics.mean, dscale, doffset));
+        }
     })?;
     let parts = || sums.as_slice::<T::Accumulator>().chunks_exact(2 * channels);
     let total = |index: usize| parts().map(|part| part[index].to_f64()).sum::<f64>();
@@ -237,17 +290,15 @@ pub fn normalize_grad_sums<T: Float>(
     Ok(())
 }
 
-/// The sums of `dy * (x - mean)` and of `dy` over a block.
+/// Adds the sums of `dy * (x - mean)` and of `dy` over rows.
 #[inline(always)]
-fn block_grad_sums<T: Float>(
+fn add_grad_sums<T: Float>(
     dy: &[T],
     x: &[T],
     mean: &[T::Accumulator],
     products: &mut [T::Accumulator],
     sums: &mut [T::Accumulator],
 ) {
-    products.fill(T::Accumulator::ZERO);
-    sums.fill(T::Accumulator::ZERO);
     for (dy, x) in dy.chunks_exact(mean.len()).zip(x.chunks_exact(mean.len())) {
         let totals = products.iter_mut().zip(sums.iter_mut());
         for ((dy, x), (&mean, (product, sum))) in dy.iter().zip(x).zip(mean.iter().zip(totals)) {
@@ -272,7 +323,7 @@ fn block_grad_sums<T: Float>(
 /// If the lengths do not fit each other, or there is no channel.
 pub fn normalize_grad<T: Float>(
     level: Level,
-    dy: &[T],
+    dy: Upstream<'_, T>,
     x: &[T],
     statistics: Statistics<'_, T::Accumulator>,
     scale: &[T::Accumulator],
@@ -280,37 +331,51 @@ pub fn normalize_grad<T: Float>(
     dx: &mut [T],
 ) -> Result<(), AllocError> {
     let channels = statistics.mean.len();
-    let blocks = Blocks::new(x.len(), channels);
-    assert_eq!((dy.len(), dx.len()), (x.len(), x.len()), "batch_norm: gradients");
+    let blocks = dy.blocks(x.len(), channels);
+    assert_eq!(dx.len(), x.len(), "batch_norm: gradient");
     let factors = products(statistics.inverse_deviation, scale)?;
     let factors = factors.as_slice::<T::Accumulator>();
-    let Some([dscale, doffset]) = sums else {
-        for_each_chunk_mut(dx, blocks.block_len, |block, dx| {
-            let dy = &dy[blocks.range(block)];
-            vectorize!(for T, level, || {
-                for (dx, dy) in dx.chunks_exact_mut(channels).zip(dy.chunks_exact(channels)) {
-                    for ((dx, dy), &factor) in dx.iter_mut().zip(dy).zip(factors) {
-                        *dx = T::from_accumulator(dy.to_accumulator().mul(factor));
-                    }
-                }
-            });
-        });
-        return Ok(());
-    };
     // dx = (dy - mean_dy - (x - mean) * slope) * factor
-    let per_row = T::Accumulator::from_f64(1.0 / (x.len() / channels) as f64);
-    let (mut slopes, mut means) =
-        (products(dscale, statistics.inverse_deviation)?, Buffer::from_slice(doffset)?);
-    for sums in [&mut slopes, &mut means] {
-        sums.as_mut_slice::<T::Accumulator>().iter_mut().for_each(|sum| *sum = sum.mul(per_row));
+    let numbers = match sums {
+        None => None,
+        Some([dscale, doffset]) => {
+            let mut slopes = products(dscale, statistics.inverse_deviation)?;
+            let mut means = Buffer::from_slice(doffset)?;
+            let per_row = T::Accumulator::from_f64(1.0 / (x.len() / channels) as f64);
+            for sums in [&mut slopes, &mut means] {
+                let sums = sums.as_mut_slice::<T::Accumulator>();
+                sums.iter_mut().for_each(|sum| *sum = sum.mul(per_row));
+            }
+            Some((slopes, means))
+        }
+    };
+    let numbers = numbers
+        .as_ref()
+        .map(|(slopes, means)| [statistics.mean, slopes.as_slice(), means.as_slice(), factors]);
+    let dx = SharedMut::new(dx);
+    for_each_piece(blocks.count(), dy.scratch_len(&blocks), |block, scratch| {
+        for part in blocks.parts(block) {
+            // SAFETY: parts do not overlap.
+            let dx = unsafe { dx.range(part.start, part.end) };
+            let x = &x[part.clone()];
+            let dy = dy.part(level, statistics, x, part, scratch);
+            match numbers {
+                Some(numbers) => vectorize!(for T, level, || block_grad(dy, x, numbers, dx)),
+                None => vectorize!(for T, level, || scale_rows(dy, factors, dx)),
+            }
+        }
+    })
+}
+
+/// `dy * factor` into `dx`, channel by channel.
+#[inline(always)]
+fn scale_rows<T: Float>(dy: &[T], factors: &[T::Accumulator], dx: &mut [T]) {
+    let rows = dx.chunks_exact_mut(factors.len()).zip(dy.chunks_exact(factors.len()));
+    for (dx, dy) in rows {
+        for ((dx, dy), &factor) in dx.iter_mut().zip(dy).zip(factors) {
+            *dx = T::from_accumulator(dy.to_accumulator().mul(factor));
+        }
     }
-    let (slopes, means) = (slopes.as_slice::<T::Accumulator>(), means.as_slice());
-    for_each_chunk_mut(dx, blocks.block_len, |block, dx| {
-        let (dy, x) = (&dy[blocks.range(block)], &x[blocks.range(block)]);
-        let numbers = [statistics.mean, slopes, means, factors];
-        vectorize!(for T, level, || block_grad(dy, x, numbers, dx));
-    });
-    Ok(())
 }
 
 #[inline(always)]

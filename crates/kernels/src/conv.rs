@@ -38,6 +38,7 @@ use crate::gemm::{Matrix, Update, gemm_at, widen};
 use crate::naive;
 use crate::parallel::for_each_chunk_mut;
 use crate::simd::Level;
+pub(crate) use offsets::for_each_piece;
 
 /// The shape of a convolution. All lengths are in elements.
 ///

@@ -9,12 +9,36 @@
 //! [`Number::LOWEST`] and passes NaNs over; the gradient goes to the first element that no later
 //! one is greater than.
 
+use std::ops::Range;
+
 use crate::element::{Element, Float, Number};
 use crate::parallel::{SharedMut, for_each_chunk_mut, for_each_index};
 use crate::simd::{Level, vectorize};
 
-/// Channels that are compared side by side: a vector of `f32`.
-pub(crate) const LANES: usize = 16;
+/// Runs `$work` for groups of channels, from `$channel` on `$n` of them, which the compiler takes
+/// side by side: 16 at a time, a vector of `f32`, then 8, and what is left one by one.
+macro_rules! for_each_lanes {
+    ($channels:expr, $channel:ident, $n:ident => $work:block) => {
+        let channels = $channels;
+        let (wide, whole) = (channels / 16 * 16, channels / 8 * 8);
+        for $channel in (0..wide).step_by(16) {
+            const $n: usize = 16;
+            $work
+        }
+        for $channel in (wide..whole).step_by(8) {
+            const $n: usize = 8;
+            $work
+        }
+        for $channel in whole..channels {
+            const $n: usize = 1;
+            $work
+        }
+    };
+}
+pub(crate) use for_each_lanes;
+
+/// The most pixels of a window whose maximum has its place in a byte, which has one value more.
+pub(crate) const MAX_PLACES: usize = u8::MAX as usize;
 
 /// Elements that are worth a piece of parallel work.
 const PIECE_LEN: usize = 1 << 14;
@@ -80,6 +104,19 @@ impl Pool2dGeometry {
         assert_eq!(y, self.batch * self.out_image_len(), "pool: output of {self:?}");
     }
 
+    /// Also that each maximum has a place, which a byte can number.
+    pub(crate) fn check_places(&self, x: usize, y: usize, places: usize) {
+        self.check(x, y);
+        let window = self.k_h.saturating_mul(self.k_w);
+        assert!(places == y && window <= MAX_PLACES, "pool: places of {self:?}");
+    }
+
+    /// The input rows that a row of windows sees.
+    pub(crate) fn rows(&self, out_y: usize) -> Range<usize> {
+        let window = self.window(out_y, 0);
+        window.first_row..window.end_row
+    }
+
     pub(crate) fn window(&self, out_y: usize, out_x: usize) -> Window {
         let cut = |out: usize, stride: usize, pad: usize, k: usize, len: usize| {
             let start = out.saturating_mul(stride);
@@ -88,6 +125,18 @@ impl Pool2dGeometry {
         };
         let (first_row, end_row) = cut(out_y, self.stride_h, self.pad_top, self.k_h, self.in_h);
         let (first_col, end_col) = cut(out_x, self.stride_w, self.pad_left, self.k_w, self.in_w);
+        Window { first_row, end_row, first_col, end_col }
+    }
+
+    /// The output pixels whose windows see a pixel of the input.
+    fn windows_over(&self, row: usize, col: usize) -> Window {
+        let over = |position: usize, stride: usize, pad: usize, k: usize, out: usize| {
+            let position = position + pad;
+            let end = out.min(position / stride + 1);
+            ((position + 1).saturating_sub(k).div_ceil(stride).min(end), end)
+        };
+        let (first_row, end_row) = over(row, self.stride_h, self.pad_top, self.k_h, self.out_h);
+        let (first_col, end_col) = over(col, self.stride_w, self.pad_left, self.k_w, self.out_w);
         Window { first_row, end_row, first_col, end_col }
     }
 
@@ -207,23 +256,24 @@ pub(crate) fn larger<T: Number>(best: T, value: T) -> T {
     if value > best { value } else { best }
 }
 
-/// Writes to `places` the offset in `x` of the maximum of a window, for each channel.
+/// The offset in `x` of the maximum of a window that has pixels, for `N` channels from `channel` on.
 #[inline(always)]
-fn argmax<T: Number>(
+fn argmax<T: Number, const N: usize>(
     g: &Pool2dGeometry,
     x: &[T],
     window: Window,
-    best: &mut [T],
-    places: &mut [usize],
-) {
+    channel: usize,
+) -> [usize; N] {
+    let (mut best, mut places) = ([T::LOWEST; N], [0; N]);
     for (index, pixel) in g.pixels(window).enumerate() {
-        for (c, (best, place)) in best.iter_mut().zip(places.iter_mut()).enumerate() {
-            let value = x[pixel + c];
-            if index == 0 || value > *best {
-                (*best, *place) = (value, pixel + c);
+        let start = pixel + channel;
+        for (i, &value) in x[start..][..N].iter().enumerate() {
+            if index == 0 || value > best[i] {
+                (best[i], places[i]) = (value, start + i);
             }
         }
     }
+    places
 }
 
 /// The gradient with respect to the input of [`max_pool`]: `dy` goes to the place of each maximum,
@@ -261,17 +311,17 @@ pub fn max_pool_grad<T: Number>(geometry: &Pool2dGeometry, x: &[T], dy: &[T], dx
 }
 
 fn max_grad<T: Number>(g: &Pool2dGeometry, x: &[T], dy: &[T], dx: &mut [T]) {
-    let (mut best, mut places) = (vec![T::LOWEST; g.channels], vec![0; g.channels]);
     dx.fill(T::ZERO);
     for (position, dy) in dy.chunks_exact(g.channels).enumerate() {
         let window = g.window(position / g.out_w, position % g.out_w);
         if window.area() == 0 {
             continue;
         }
-        argmax(g, x, window, &mut best, &mut places);
-        for (&place, &dy) in places.iter().zip(dy) {
-            dx[place] = dx[place].add(dy);
-        }
+        for_each_lanes!(g.channels, channel, N => {
+            for (place, &dy) in argmax::<T, N>(g, x, window, channel).into_iter().zip(&dy[channel..]) {
+                dx[place] = dx[place].add(dy);
+            }
+        });
     }
 }
 
@@ -304,13 +354,9 @@ fn max_grad_window<T: Number>([x_upper, x_lower]: [&[T]; 2], dy: &[T], dx: [&mut
     let (x0, x1) = x_upper[..2 * c].split_at(c);
     let (x2, x3) = x_lower[..2 * c].split_at(c);
     let (x, mut dx) = ([x0, x1, x2, x3], [dx0, dx1, dx2, dx3]);
-    let whole = c / LANES * LANES;
-    for channel in (0..whole).step_by(LANES) {
-        max_grad_lanes::<T, LANES>(x, dy, &mut dx, channel);
-    }
-    for channel in whole..c {
-        max_grad_lanes::<T, 1>(x, dy, &mut dx, channel);
-    }
+    for_each_lanes!(c, channel, N => {
+        max_grad_lanes::<T, N>(x, dy, &mut dx, channel);
+    });
 }
 
 /// `N` channels of the four pixels of a window. They are copied to arrays first, of which the
@@ -368,17 +414,18 @@ pub fn max_pool_grad_grad<T: Number>(geometry: &Pool2dGeometry, x: &[T], ddx: &[
     let g = *geometry;
     g.for_each_out_row(ddy, |image, out_y, out| {
         let start = image * g.in_image_len();
-        let (mut best, mut places) = (vec![T::LOWEST; g.channels], vec![0; g.channels]);
         for (out_x, out) in out.chunks_exact_mut(g.channels).enumerate() {
             let window = g.window(out_y, out_x);
             if window.area() == 0 {
                 out.fill(T::ZERO);
                 continue;
             }
-            argmax(&g, &x[start..], window, &mut best, &mut places);
-            for (out, &place) in out.iter_mut().zip(&places) {
-                *out = ddx[start + place];
-            }
+            for_each_lanes!(g.channels, channel, N => {
+                let places = argmax::<T, N>(&g, &x[start..], window, channel);
+                for (out, place) in out[channel..].iter_mut().zip(places) {
+                    *out = ddx[start + place];
+                }
+            });
         }
     });
 }
@@ -408,23 +455,37 @@ where
     let level = Level::best();
     g.for_each_out_row(y, |image, out_y, out| {
         let x = &x[image * g.in_image_len()..][..g.in_image_len()];
-        let mut sums = vec![T::Accumulator::ZERO; g.channels];
-        for (out_x, out) in out.chunks_exact_mut(g.channels).enumerate() {
-            let window = g.window(out_y, out_x);
-            let scale = reciprocal(window.area());
-            vectorize!(for T, level, || {
-                sums.fill(T::Accumulator::ZERO);
-                for pixel in g.pixels(window) {
-                    for (sum, value) in sums.iter_mut().zip(&x[pixel..]) {
-                        *sum = sum.add(value.to_accumulator());
-                    }
-                }
-                for (out, sum) in out.iter_mut().zip(&sums) {
-                    *out = T::from_accumulator(sum.mul(scale));
-                }
-            });
-        }
+        vectorize!(for T, level, || {
+            for (out_x, out) in out.chunks_exact_mut(g.channels).enumerate() {
+                let window = g.window(out_y, out_x);
+                let scale = reciprocal(window.area());
+                for_each_lanes!(g.channels, channel, N => {
+                    average::<T, N>(&g, x, window, scale, channel, out);
+                });
+            }
+        });
     });
+}
+
+/// The average of `N` channels of a window.
+#[inline(always)]
+fn average<T: Float, const N: usize>(
+    g: &Pool2dGeometry,
+    x: &[T],
+    window: Window,
+    scale: T::Accumulator,
+    channel: usize,
+    out: &mut [T],
+) {
+    let mut sums = [T::Accumulator::ZERO; N];
+    for pixel in g.pixels(window) {
+        for (sum, value) in sums.iter_mut().zip(&x[pixel + channel..][..N]) {
+            *sum = sum.add(value.to_accumulator());
+        }
+    }
+    for (out, sum) in out[channel..][..N].iter_mut().zip(sums) {
+        *out = T::from_accumulator(sum.mul(scale));
+    }
 }
 
 /// The gradient with respect to the input of [`avg_pool`]: each element of `dy` is spread evenly
@@ -453,22 +514,41 @@ where
     let level = Level::best();
     g.for_each_in_image(dx, |image, dx| {
         let dy = &dy[image * g.out_image_len()..][..g.out_image_len()];
-        let mut sums = vec![T::Accumulator::ZERO; g.in_image_len()];
-        for (position, dy) in dy.chunks_exact(g.channels).enumerate() {
-            let window = g.window(position / g.out_w, position % g.out_w);
-            let scale = reciprocal(window.area());
-            vectorize!(for T, level, || {
-                for pixel in g.pixels(window) {
-                    for (sum, &dy) in sums[pixel..].iter_mut().zip(dy) {
-                        *sum = sum.add(dy.to_accumulator().mul(scale));
-                    }
-                }
-            });
-        }
-        for (dx, &sum) in dx.iter_mut().zip(&sums) {
-            *dx = T::from_accumulator(sum);
-        }
+        vectorize!(for T, level, || {
+            for (position, dx) in dx.chunks_exact_mut(g.channels).enumerate() {
+                let windows = g.windows_over(position / g.in_w, position % g.in_w);
+                for_each_lanes!(g.channels, channel, N => {
+                    average_grad::<T, N>(&g, dy, windows, channel, dx);
+                });
+            }
+        });
     });
+}
+
+/// The gradient of `N` channels of a pixel, from the output pixels whose windows see it.
+#[inline(always)]
+fn average_grad<T: Float, const N: usize>(
+    g: &Pool2dGeometry,
+    dy: &[T],
+    windows: Window,
+    channel: usize,
+    dx: &mut [T],
+) where
+    T::Accumulator: Float,
+{
+    let mut sums = [T::Accumulator::ZERO; N];
+    for out_y in windows.first_row..windows.end_row {
+        for out_x in windows.first_col..windows.end_col {
+            let scale = reciprocal(g.window(out_y, out_x).area());
+            let start = (out_y * g.out_w + out_x) * g.channels + channel;
+            for (sum, dy) in sums.iter_mut().zip(&dy[start..][..N]) {
+                *sum = sum.add(dy.to_accumulator().mul(scale));
+            }
+        }
+    }
+    for (dx, sum) in dx[channel..][..N].iter_mut().zip(sums) {
+        *dx = T::from_accumulator(sum);
+    }
 }
 
 /// `1 / area`; 0 for an empty window, whose sum is 0 too.

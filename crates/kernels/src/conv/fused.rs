@@ -14,9 +14,8 @@ use std::ops::Range;
 use super::filter_gradient::{self, OutputGradient, pixel_stride};
 use super::forward;
 pub use super::places::NO_PLACE;
-use super::places::{
-    ConvRows, PooledGradient, add_to_bias, pool_row, spread_image, spread_row_2x2,
-};
+pub(crate) use super::places::{ConvRows, pool_row};
+use super::places::{PooledGradient, add_to_bias, spread_image, spread_row_2x2};
 use super::{Conv2dGeometry, conv2d_at, conv2d_backprop_filter_at, single_channel};
 use crate::buffer::{AllocError, Buffer};
 use crate::element::Number;
@@ -367,12 +366,12 @@ fn covered(pool: &Pool2dGeometry, pooled: Range<usize>) -> Range<usize> {
 }
 
 /// The gradient with respect to a convolution's result, spread from that of the pooled one.
-struct Pooled<'a, T> {
-    level: Level,
-    pool: &'a Pool2dGeometry,
-    dy: &'a [T],
-    places: &'a [u8],
-    pixel_stride: usize,
+pub(crate) struct Pooled<'a, T> {
+    pub level: Level,
+    pub pool: &'a Pool2dGeometry,
+    pub dy: &'a [T],
+    pub places: &'a [u8],
+    pub pixel_stride: usize,
 }
 
 impl<T: Number> Pooled<'_, T> {
@@ -385,7 +384,7 @@ impl<T: Number> Pooled<'_, T> {
     }
 
     /// Spreads rows of an image's gradient; windows that overlap need all rows at once.
-    fn spread(&self, image: usize, rows: Range<usize>, pixels: &mut [T]) {
+    pub(crate) fn spread(&self, image: usize, rows: Range<usize>, pixels: &mut [T]) {
         let g = self.pool;
         if !g.is_whole_2x2() {
             spread_image(g, self.part(image, 0..g.out_h), pixels, self.pixel_stride);

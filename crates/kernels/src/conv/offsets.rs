@@ -30,7 +30,7 @@ impl Offsets {
 
 /// Calls `piece` with every index below `count`, on several threads, each time with `scratch_len`
 /// elements of arbitrary content.
-pub(super) fn for_each_piece<T: Number>(
+pub(crate) fn for_each_piece<T: Number>(
     count: usize,
     scratch_len: usize,
     piece: impl Fn(usize, &mut [T]) + Sync,

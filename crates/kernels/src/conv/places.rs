@@ -2,7 +2,7 @@
 
 use super::fused::BiasRelu;
 use crate::element::Number;
-use crate::pool::{LANES, Pool2dGeometry, larger};
+use crate::pool::{Pool2dGeometry, for_each_lanes, larger};
 use crate::simd::{Level, vectorize};
 
 /// The place of a maximum that no gradient reaches: relu cut it off, or its window is empty.
@@ -10,7 +10,7 @@ pub const NO_PLACE: u8 = u8::MAX;
 
 /// Rows of one image's convolution, before bias and relu, from row `first` on.
 #[derive(Clone, Copy)]
-pub(super) struct ConvRows<'a, T> {
+pub(crate) struct ConvRows<'a, T> {
     pub data: &'a [T],
     pub first: usize,
 }
@@ -20,7 +20,7 @@ pub(super) struct ConvRows<'a, T> {
 /// The two ways are compiled apart, and each is called in one place: else they would be too long to
 /// be inlined where the wide registers are.
 #[inline(never)]
-pub(super) fn pool_row<T: Number>(
+pub(crate) fn pool_row<T: Number>(
     level: Level,
     g: &Pool2dGeometry,
     conv: ConvRows<'_, T>,
@@ -92,13 +92,9 @@ fn pool_window<T: Number>(
     y: &mut [T],
     places: &mut [u8],
 ) {
-    let whole = y.len() / LANES * LANES;
-    for channel in (0..whole).step_by(LANES) {
-        pool_lanes::<T, LANES>(conv, pixels.clone(), epilogue, channel, y, places);
-    }
-    for channel in whole..y.len() {
-        pool_lanes::<T, 1>(conv, pixels.clone(), epilogue, channel, y, places);
-    }
+    for_each_lanes!(y.len(), channel, N => {
+        pool_lanes::<T, N>(conv, pixels.clone(), epilogue, channel, y, places);
+    });
 }
 
 /// Pools `N` channels of a window, which the compiler compares side by side.
@@ -174,13 +170,9 @@ pub(super) fn spread_row_2x2<T: Number>(
     for ((dy, places), (upper, lower)) in pooled.zip(pixels) {
         let (upper, lower) = (upper.split_at_mut(pixel_stride), lower.split_at_mut(pixel_stride));
         let mut pixels = [upper.0, upper.1, lower.0, lower.1];
-        let whole = c / LANES * LANES;
-        for channel in (0..whole).step_by(LANES) {
-            spread_lanes::<T, LANES>(dy, places, channel, &mut pixels);
-        }
-        for channel in whole..c {
-            spread_lanes::<T, 1>(dy, places, channel, &mut pixels);
-        }
+        for_each_lanes!(c, channel, N => {
+            spread_lanes::<T, N>(dy, places, channel, &mut pixels);
+        });
     }
     let covered = 2 * g.out_w * pixel_stride;
     upper[covered..].fill(T::ZERO);
@@ -231,13 +223,9 @@ pub(super) fn spread_image<T: Number>(
 #[inline(always)]
 pub(super) fn add_to_bias<T: Number>(image: PooledGradient<'_, T>, sums: &mut [T]) {
     let c = sums.len();
-    let whole = c / LANES * LANES;
-    for channel in (0..whole).step_by(LANES) {
-        bias_lanes::<T, LANES>(image, c, channel, sums);
-    }
-    for channel in whole..c {
-        bias_lanes::<T, 1>(image, c, channel, sums);
-    }
+    for_each_lanes!(c, channel, N => {
+        bias_lanes::<T, N>(image, c, channel, sums);
+    });
 }
 
 #[inline(always)]

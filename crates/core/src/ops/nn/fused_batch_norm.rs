@@ -186,18 +186,37 @@ impl FusedBatchNorm {
     where
         T::Accumulator: Float,
     {
+        let [y, statistics @ ..] = outputs else {
+            return Err(Error::unsupported(format!("{}: too few outputs", self.name())));
+        };
+        let statistics = self.statistics::<T>(self.name(), inputs, statistics)?;
+        let (scale, offset) = (inputs[1].data(), inputs[2].data());
+        normalize(Level::best(), inputs[0].data(), statistics, scale, offset, y.data::<T>())
+            .map_err(no_scratch(self.name()))
+    }
+
+    /// Computes the outputs behind `y`, and returns the last two, by which `x` is normalised; `op` is
+    /// named in refusals.
+    pub(super) fn statistics<'a, T: Float>(
+        &self,
+        op: &'static str,
+        inputs: &[Array<'_>],
+        outputs: &'a mut [ArrayMut<'_>],
+    ) -> Result<Statistics<'a, T::Accumulator>>
+    where
+        T::Accumulator: Float,
+    {
         let x = inputs[0].data::<T>();
         let given = |index: usize| inputs[index].data::<T::Accumulator>();
         let number = |value: f64| T::Accumulator::from_f64(value);
-        let [y, new_mean, new_variance, mean, inverse] = outputs else {
-            return Err(Error::unsupported(format!("{}: too few outputs", self.name())));
+        let [new_mean, new_variance, mean, inverse, ..] = outputs else {
+            return Err(Error::unsupported(format!("{op}: too few outputs")));
         };
         let (new_mean, new_variance) =
             (new_mean.data::<T::Accumulator>(), new_variance.data::<T::Accumulator>());
         let (mean, inverse) = (mean.data::<T::Accumulator>(), inverse.data::<T::Accumulator>());
         if self.is_training {
-            let memory = no_scratch(self.name());
-            moments(Level::best(), x, mean, inverse).map_err(memory)?;
+            moments(Level::best(), x, mean, inverse).map_err(no_scratch(op))?;
             // The variance that is kept is the unbiased one.
             let rows = (x.len() / mean.len()) as f64;
             let unbiased = number(rows / (rows - 1.0).max(1.0));
@@ -224,9 +243,7 @@ impl FusedBatchNorm {
         for variance in inverse.iter_mut() {
             *variance = variance.add(epsilon).sqrt().recip();
         }
-        let statistics = Statistics { mean, inverse_deviation: inverse };
-        normalize(Level::best(), x, statistics, given(1), given(2), y.data::<T>())
-            .map_err(no_scratch(self.name()))
+        Ok(Statistics { mean, inverse_deviation: inverse })
     }
 }
 

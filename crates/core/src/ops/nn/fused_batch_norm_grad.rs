@@ -1,6 +1,6 @@
 //! The gradient of fused batch normalisation.
 
-use tapeflow_kernels::batch_norm::{Statistics, normalize_grad, normalize_grad_sums};
+use tapeflow_kernels::batch_norm::{Statistics, Upstream, normalize_grad, normalize_grad_sums};
 use tapeflow_kernels::simd::Level;
 
 use crate::ops::Axes;
@@ -71,20 +71,31 @@ impl FusedBatchNormGrad {
     where
         T::Accumulator: Float,
     {
-        let (dy, x) = (inputs[0].data::<T>(), inputs[1].data::<T>());
         let given = |index: usize| inputs[index].data::<T::Accumulator>();
         let statistics = Statistics { mean: given(3), inverse_deviation: given(4) };
-        let [dx, dscale, doffset] = outputs else {
-            return Err(Error::unsupported(format!("{}: too few outputs", self.name())));
-        };
-        let (dscale, doffset) = (dscale.data::<T::Accumulator>(), doffset.data::<T::Accumulator>());
-        let level = Level::best();
-        normalize_grad_sums(level, dy, x, statistics, dscale, doffset)
-            .map_err(no_scratch(self.name()))?;
-        let sums = self.is_training.then_some([&*dscale, &*doffset]);
-        normalize_grad(level, dy, x, statistics, given(2), sums, dx.data::<T>())
-            .map_err(no_scratch(self.name()))
+        let (dy, x) = (Upstream::Given(inputs[0].data()), inputs[1].data::<T>());
+        gradients(self.name(), self.is_training, dy, x, statistics, given(2), outputs)
     }
+}
+
+/// The gradients with respect to `x`, scale and offset into `outputs`; `op` is named in refusals.
+pub(super) fn gradients<T: Float>(
+    op: &'static str,
+    is_training: bool,
+    dy: Upstream<'_, T>,
+    x: &[T],
+    statistics: Statistics<'_, T::Accumulator>,
+    scale: &[T::Accumulator],
+    outputs: &mut [ArrayMut<'_>],
+) -> Result<()> {
+    let [dx, dscale, doffset] = outputs else {
+        return Err(Error::unsupported(format!("{op}: too few outputs")));
+    };
+    let (dscale, doffset) = (dscale.data::<T::Accumulator>(), doffset.data::<T::Accumulator>());
+    let level = Level::best();
+    normalize_grad_sums(level, dy, x, statistics, dscale, doffset).map_err(no_scratch(op))?;
+    let sums = is_training.then_some([&*dscale, &*doffset]);
+    normalize_grad(level, dy, x, statistics, scale, sums, dx.data::<T>()).map_err(no_scratch(op))
 }
 
 impl Op for FusedBatchNormGrad {
