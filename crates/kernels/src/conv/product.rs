@@ -85,7 +85,7 @@ pub(super) unsafe fn product<T: Number>(
     let c_end = c_start + c_rows.iter().max().map_or(0, |last| last + cols);
     assert!(a.rows.len() == c_rows.len() && c_end <= c.len());
 
-    let tile_rows = even_part(a.rows.len(), kernel.max_rows());
+    let tile_rows = even_part(a.rows.len(), kernel.max_rows_in_place(cols));
     let block_depth = MAX_B_BYTES / (panel_width(cols) * size_of::<T>());
     let block_segments = (block_depth / a.segment_len.max(1)).max(1);
     // Without any segment the sums are zero and must still be written.

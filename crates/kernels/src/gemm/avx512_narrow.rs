@@ -2,8 +2,7 @@
 //!
 //! The CPU multiplies two vectors of 8 at a time, or one of 16, of which the columns that are not
 //! there would waste a half. That leaves the loads as what takes longest: an element of A for each
-//! multiply-add, and the address of its row, which the registers cannot hold for all rows. So steps
-//! of k are taken four at a time, for which an address is loaded once.
+//! multiply-add, and the addresses of rows of A for which there is no register.
 
 use std::arch::asm;
 use std::arch::x86_64::{
@@ -11,29 +10,14 @@ use std::arch::x86_64::{
     _mm256_mask_storeu_ps, _mm256_maskz_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps,
 };
 
+use super::avx512;
 use super::tile::Tile;
 use crate::simd::Avx512;
 
 pub(super) const COLS: usize = 8;
 
-/// Steps of k taken at a time.
-const STEPS: usize = 4;
-
-/// A loop over at most 14 rows, each written out: as a loop it would be left one where it is long, and
-/// the sums in memory.
-macro_rules! unrolled {
-    ($i:ident < $rows:ident => $work:block) => {
-        unrolled!(@ $i $rows $work 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
-    };
-    (@ $i:ident $rows:ident $work:block $($row:literal)*) => {
-        $(
-            if $row < $rows {
-                const $i: usize = $row;
-                $work
-            }
-        )*
-    };
-}
+/// The most rows whose addresses are all but in registers, where A is read in place.
+pub(super) const ROWS_IN_PLACE: usize = 10;
 
 /// Computes one tile of at most [`COLS`] columns.
 ///
@@ -91,19 +75,21 @@ unsafe fn block<const ROWS: usize, const PACKED: bool>(tile: &Tile<'_, f32>) {
     let mut b = tile.b;
     for &segment in tile.segments {
         let mut offset = segment;
-        let mut left = tile.segment_len;
-        while left >= STEPS {
-            // SAFETY: the tile's elements of A are readable, and its rows of B to the granule.
-            unsafe { steps::<ROWS, STEPS>(&row_starts, offset, step, b, tile.b_stride, &mut sums) };
-            (0..STEPS).for_each(|_| ahead.step());
-            b = b.wrapping_add(STEPS * tile.b_stride);
-            offset += STEPS * step;
-            left -= STEPS;
-        }
-        for _ in 0..left {
-            // SAFETY: as above.
-            unsafe { steps::<ROWS, 1>(&row_starts, offset, step, b, tile.b_stride, &mut sums) };
-            ahead.step();
+        for _ in 0..tile.segment_len {
+            // SAFETY: as promised by the caller. Rows are as long as those of the widest tile.
+            unsafe { ahead.step::<{ avx512::COLS }>() };
+            // SAFETY: no code. The compiler takes it for something that may change the offset, and so
+            // does not keep pointers that it would have to load, advance and store at every step.
+            unsafe {
+                asm!("/* {0} */", inout(reg) offset, options(pure, nomem, nostack, preserves_flags));
+            }
+            // SAFETY: the tile's rows of B are readable to the granule, two vectors.
+            let b_row = unsafe { _mm256_loadu_ps(b) };
+            for i in 0..ROWS {
+                // SAFETY: the tile's elements of A are readable.
+                let a = unsafe { _mm256_set1_ps(*row_starts[i].add(offset)) };
+                sums[i] = _mm256_fmadd_ps(a, b_row, sums[i]);
+            }
             b = b.wrapping_add(tile.b_stride);
             offset += step;
         }
@@ -113,41 +99,6 @@ unsafe fn block<const ROWS: usize, const PACKED: bool>(tile: &Tile<'_, f32>) {
         // SAFETY: the tile's part of C is writable.
         unsafe { store(c, tile.cols, sum, tile.add_scaled) };
     }
-}
-
-/// Adds `N` steps of k, the first of which is at `offset` in each row of A.
-///
-/// # Safety
-/// These elements of A must be readable, and a vector of each of these rows of B.
-#[inline]
-#[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
-unsafe fn steps<const ROWS: usize, const N: usize>(
-    row_starts: &[*const f32; ROWS],
-    offset: usize,
-    step: usize,
-    b: *const f32,
-    b_stride: usize,
-    sums: &mut [__m256; ROWS],
-) {
-    let mut offset = offset;
-    // SAFETY: no code. The compiler takes it for something that may change the offset, and so does
-    // not keep a pointer for each row that it would have to load, advance and store at every step.
-    unsafe { asm!("/* {0} */", inout(reg) offset, options(pure, nomem, nostack, preserves_flags)) };
-    let mut b_rows = [_mm256_setzero_ps(); N];
-    let mut offsets = [offset; N];
-    for (n, (b_row, offset)) in b_rows.iter_mut().zip(&mut offsets).enumerate() {
-        // SAFETY: as promised by the caller.
-        *b_row = unsafe { _mm256_loadu_ps(b.add(n * b_stride)) };
-        *offset += n * step;
-    }
-    unrolled!(I < ROWS => {
-        let row = row_starts[I];
-        for n in 0..N {
-            // SAFETY: as promised by the caller.
-            let a = unsafe { _mm256_set1_ps(*row.add(offsets[n])) };
-            sums[I] = _mm256_fmadd_ps(a, b_rows[n], sums[I]);
-        }
-    });
 }
 
 /// Writes `cols` sums to a row of C.

@@ -21,7 +21,7 @@ use std::ptr;
 
 use super::{Activation, portable};
 #[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512};
+use super::{avx2, avx512, avx512_narrow};
 use crate::element::Number;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2Fma, Avx512};
@@ -157,6 +157,15 @@ impl<T: Number> Kernel<T> {
             Code::Avx2(_) => avx2::ROWS,
             #[cfg(target_arch = "x86_64")]
             Code::Avx512(_) => avx512::ROWS,
+        }
+    }
+
+    /// The most rows of a tile that is to be fast where A is not packed and C has `cols` columns.
+    pub(crate) fn max_rows_in_place(self, cols: usize) -> usize {
+        match self.code {
+            #[cfg(target_arch = "x86_64")]
+            Code::Avx512(_) if cols <= avx512_narrow::COLS => avx512_narrow::ROWS_IN_PLACE,
+            _ => self.max_rows(),
         }
     }
 
