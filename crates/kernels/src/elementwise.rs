@@ -5,7 +5,7 @@
 
 use crate::chain::repeats;
 use crate::element::Element;
-use crate::parallel::for_each_chunk_mut;
+use crate::parallel::{SharedMut, for_each_chunk_mut, for_each_index};
 use crate::simd::{Level, vectorize_for};
 use crate::strided::{Walk, broadcast_strides};
 
@@ -347,6 +347,38 @@ pub fn zip2_in_place<A: Element, B: Element, C: Element>(
         vectorize_for::<A, _>(|| {
             for ((z, &x), &y) in z.iter_mut().zip(x).zip(y) {
                 *z = f(*z, x, y);
+            }
+        });
+    });
+}
+
+/// Writes over three arrays in one sweep, each element from those at its place and that of `x`: the
+/// updates of optimizers that keep more than one state.
+///
+/// ```
+/// let (mut w, mut m, mut v) = ([1.0f32], [0.0], [0.0]);
+/// let f = |[w, m, v]: [f32; 3], g: f32| [w - g, m + g, v + g * g];
+/// tapeflow_kernels::elementwise::zip_three_in_place([&mut w, &mut m, &mut v], &[3.0f32], f);
+/// assert_eq!([w, m, v], [[-2.0], [3.0], [9.0]]);
+/// ```
+///
+/// # Panics
+/// If the lengths differ.
+pub fn zip_three_in_place<A: Element, B: Element>(
+    arrays: [&mut [A]; 3],
+    x: &[B],
+    f: impl Fn([A; 3], B) -> [A; 3] + Copy + Sync,
+) {
+    assert!(arrays.iter().all(|array| array.len() == x.len()));
+    let arrays = arrays.map(SharedMut::new);
+    for_each_index(x.len().div_ceil(CHUNK), |chunk| {
+        let (start, end) = (chunk * CHUNK, x.len().min((chunk + 1) * CHUNK));
+        // SAFETY: chunks do not overlap.
+        let [p, q, r] = arrays.each_ref().map(|array| unsafe { array.range(start, end) });
+        let x = &x[start..end];
+        vectorize_for::<A, _>(|| {
+            for (((p, q), r), &x) in p.iter_mut().zip(q).zip(r).zip(x) {
+                [*p, *q, *r] = f([*p, *q, *r], x);
             }
         });
     });

@@ -1,6 +1,6 @@
 //! A step of Adam.
 
-use tapeflow_kernels::elementwise::{zip_in_place, zip2_in_place};
+use tapeflow_kernels::elementwise::zip_three_in_place;
 
 use crate::ops::prelude::*;
 
@@ -44,13 +44,6 @@ impl Op for ApplyAdam {
         let step = iterations.data::<i64>()[0].wrapping_add(1);
         let learning_rate = learning_rate.data::<f32>()[0];
         dispatch!(float, gradient.dtype(), T => {
-            let gradient = gradient.data::<T>();
-            let mix = |old: T, new: T, weight: T| old.add(new.sub(old).mul(weight));
-            let weight = T::from_f64(1.0 - self.beta_1);
-            zip_in_place(m.data(), gradient, |m: T, g: T| mix(m, g, weight));
-            let weight = T::from_f64(1.0 - self.beta_2);
-            zip_in_place(v.data(), gradient, |v: T, g: T| mix(v, g.mul(g), weight));
-
             // TensorFlow takes the bases of the powers through float32, whatever the dtype.
             let remaining =
                 |beta: f64| T::ONE.sub(T::from_f32(beta as f32).powf(T::from_f64(step as f64)));
@@ -58,9 +51,13 @@ impl Op for ApplyAdam {
             let alpha =
                 learning_rate.mul(remaining(self.beta_2).sqrt()).div(remaining(self.beta_1));
             let epsilon = T::from_f64(self.epsilon);
-            zip2_in_place(w.data(), m.data::<T>(), v.data::<T>(), |w: T, m: T, v: T| {
-                w.sub(m.mul(alpha).div(v.sqrt().add(epsilon)))
-            });
+            let weights = [self.beta_1, self.beta_2].map(|beta| T::from_f64(1.0 - beta));
+            let mix = |old: T, new: T, weight: T| old.add(new.sub(old).mul(weight));
+            let update = |[w, m, v]: [T; 3], g: T| {
+                let (m, v) = (mix(m, g, weights[0]), mix(v, g.mul(g), weights[1]));
+                [w.sub(m.mul(alpha).div(v.sqrt().add(epsilon))), m, v]
+            };
+            zip_three_in_place([w.data(), m.data(), v.data()], gradient.data::<T>(), update);
             Ok(())
         })
     }
