@@ -18,6 +18,7 @@ use std::ops::Range;
 use crate::buffer::{AllocError, Buffer};
 use crate::conv::for_each_piece;
 use crate::element::{Float, Number};
+use crate::lanes::{for_each_lanes, load};
 use crate::parallel::{SharedMut, for_each_chunk_mut};
 use crate::simd::{Level, vectorize};
 
@@ -154,24 +155,38 @@ pub fn moments<T: Float>(
 #[inline(always)]
 fn block_moments<T: Float>(x: &[T], [mean, distances, squares]: [&mut [T::Accumulator]; 3]) {
     let channels = mean.len();
-    for sums in [&mut *mean, &mut *distances, &mut *squares] {
-        sums.fill(T::Accumulator::ZERO);
-    }
+    for_each_lanes!(channels, channel, N => {
+        let sums = moments_lanes::<T, N>(x, channels, channel);
+        for (to, from) in [&mut *mean, &mut *distances, &mut *squares].into_iter().zip(sums) {
+            to[channel..][..N].copy_from_slice(&from);
+        }
+    });
+}
+
+#[inline(always)]
+fn moments_lanes<T: Float, const N: usize>(
+    x: &[T],
+    channels: usize,
+    channel: usize,
+) -> [[T::Accumulator; N]; 3] {
+    let [mut mean, mut distances, mut squares] = [[T::Accumulator::ZERO; N]; 3];
     for row in x.chunks_exact(channels) {
-        for (sum, x) in mean.iter_mut().zip(row) {
-            *sum = sum.add(x.to_accumulator());
+        let row: [T; N] = load(row, channel);
+        for i in 0..N {
+            mean[i] = mean[i].add(row[i].to_accumulator());
         }
     }
     let scale = T::Accumulator::from_f64(1.0 / (x.len() / channels) as f64);
     mean.iter_mut().for_each(|sum| *sum = sum.mul(scale));
     for row in x.chunks_exact(channels) {
-        let sums = distances.iter_mut().zip(squares.iter_mut());
-        for ((sum, square), (&mean, x)) in sums.zip(mean.iter().zip(row)) {
-            let distance = x.to_accumulator().sub(mean);
-            *sum = sum.add(distance);
-            *square = square.add(distance.mul(distance));
+        let row: [T; N] = load(row, channel);
+        for i in 0..N {
+            let distance = row[i].to_accumulator().sub(mean[i]);
+            distances[i] = distances[i].add(distance);
+            squares[i] = squares[i].add(distance.mul(distance));
         }
     }
+    [mean, distances, squares]
 }
 
 /// `(x - mean) * inverse_deviation * scale + offset` into `y`, channel by channel.
@@ -228,18 +243,23 @@ fn normalize_then<T: Float>(
 #[inline(always)]
 fn normalize_rows<T: Float>(
     x: &[T],
-    [mean, factors, offset]: [&[T::Accumulator]; 3],
+    numbers: [&[T::Accumulator]; 3],
     then: impl Fn(T) -> T,
     y: &mut [T],
 ) {
-    let channels = mean.len();
-    for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
-        let numbers = mean.iter().zip(factors).zip(offset);
-        for ((y, x), ((&mean, &factor), &offset)) in y.iter_mut().zip(x).zip(numbers) {
-            let value = x.to_accumulator().sub(mean).mul(factor).add(offset);
-            *y = then(T::from_accumulator(value));
+    let channels = numbers[0].len();
+    for_each_lanes!(channels, channel, N => {
+        let [mean, factors, offset] =
+            numbers.map(|numbers| load::<T::Accumulator, N>(numbers, channel));
+        for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
+            let x: [T; N] = load(x, channel);
+            let y: &mut [T] = &mut y[channel..][..N];
+            for i in 0..N {
+                let value = x[i].to_accumulator().sub(mean[i]).mul(factors[i]).add(offset[i]);
+                y[i] = then(T::from_accumulator(value));
+            }
         }
-    }
+    });
 }
 
 /// The products of the elements of two slices of one length.
@@ -299,14 +319,21 @@ fn add_grad_sums<T: Float>(
     products: &mut [T::Accumulator],
     sums: &mut [T::Accumulator],
 ) {
-    for (dy, x) in dy.chunks_exact(mean.len()).zip(x.chunks_exact(mean.len())) {
-        let totals = products.iter_mut().zip(sums.iter_mut());
-        for ((dy, x), (&mean, (product, sum))) in dy.iter().zip(x).zip(mean.iter().zip(totals)) {
-            let dy = dy.to_accumulator();
-            *product = product.add(dy.mul(x.to_accumulator().sub(mean)));
-            *sum = sum.add(dy);
+    let channels = mean.len();
+    for_each_lanes!(channels, channel, N => {
+        let [mean, mut product, mut sum] = [mean, &*products, &*sums]
+            .map(|numbers| load::<T::Accumulator, N>(numbers, channel));
+        for (dy, x) in dy.chunks_exact(channels).zip(x.chunks_exact(channels)) {
+            let (dy, x): ([T; N], [T; N]) = (load(dy, channel), load(x, channel));
+            for i in 0..N {
+                let dy = dy[i].to_accumulator();
+                product[i] = product[i].add(dy.mul(x[i].to_accumulator().sub(mean[i])));
+                sum[i] = sum[i].add(dy);
+            }
         }
-    }
+        products[channel..][..N].copy_from_slice(&product);
+        sums[channel..][..N].copy_from_slice(&sum);
+    });
 }
 
 /// The gradient of [`normalize`] with respect to `x`, into `dx`.
@@ -370,30 +397,34 @@ pub fn normalize_grad<T: Float>(
 /// `dy * factor` into `dx`, channel by channel.
 #[inline(always)]
 fn scale_rows<T: Float>(dy: &[T], factors: &[T::Accumulator], dx: &mut [T]) {
-    let rows = dx.chunks_exact_mut(factors.len()).zip(dy.chunks_exact(factors.len()));
-    for (dx, dy) in rows {
-        for ((dx, dy), &factor) in dx.iter_mut().zip(dy).zip(factors) {
-            *dx = T::from_accumulator(dy.to_accumulator().mul(factor));
+    let channels = factors.len();
+    for_each_lanes!(channels, channel, N => {
+        let factors: [T::Accumulator; N] = load(factors, channel);
+        for (dx, dy) in dx.chunks_exact_mut(channels).zip(dy.chunks_exact(channels)) {
+            let dy: [T; N] = load(dy, channel);
+            let dx: &mut [T] = &mut dx[channel..][..N];
+            for i in 0..N {
+                dx[i] = T::from_accumulator(dy[i].to_accumulator().mul(factors[i]));
+            }
         }
-    }
+    });
 }
 
 #[inline(always)]
-fn block_grad<T: Float>(
-    dy: &[T],
-    x: &[T],
-    [mean, slopes, dy_means, factors]: [&[T::Accumulator]; 4],
-    dx: &mut [T],
-) {
-    let channels = mean.len();
-    let rows = dy.chunks_exact(channels).zip(x.chunks_exact(channels));
-    for (dx, (dy, x)) in dx.chunks_exact_mut(channels).zip(rows) {
-        let numbers = mean.iter().zip(slopes).zip(dy_means.iter().zip(factors));
-        let values = dy.iter().zip(x).zip(numbers);
-        for (dx, ((dy, x), ((&mean, &slope), (&dy_mean, &factor)))) in dx.iter_mut().zip(values) {
-            let share = x.to_accumulator().sub(mean).mul(slope);
-            let value = dy.to_accumulator().sub(dy_mean).sub(share).mul(factor);
-            *dx = T::from_accumulator(value);
+fn block_grad<T: Float>(dy: &[T], x: &[T], numbers: [&[T::Accumulator]; 4], dx: &mut [T]) {
+    let channels = numbers[0].len();
+    for_each_lanes!(channels, channel, N => {
+        let [mean, slopes, dy_means, factors] =
+            numbers.map(|numbers| load::<T::Accumulator, N>(numbers, channel));
+        let rows = dy.chunks_exact(channels).zip(x.chunks_exact(channels));
+        for (dx, (dy, x)) in dx.chunks_exact_mut(channels).zip(rows) {
+            let (dy, x): ([T; N], [T; N]) = (load(dy, channel), load(x, channel));
+            let dx: &mut [T] = &mut dx[channel..][..N];
+            for i in 0..N {
+                let share = x[i].to_accumulator().sub(mean[i]).mul(slopes[i]);
+                let centred = dy[i].to_accumulator().sub(dy_means[i]);
+                dx[i] = T::from_accumulator(centred.sub(share).mul(factors[i]));
+            }
         }
-    }
+    });
 }

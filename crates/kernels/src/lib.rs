@@ -24,6 +24,7 @@ pub mod conv;
 pub mod element;
 pub mod elementwise;
 pub mod gemm;
+mod lanes;
 pub mod movement;
 pub mod naive;
 pub mod parallel;

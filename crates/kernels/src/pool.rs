@@ -12,30 +12,9 @@
 use std::ops::Range;
 
 use crate::element::{Element, Float, Number};
+use crate::lanes::for_each_lanes;
 use crate::parallel::{SharedMut, for_each_chunk_mut, for_each_index};
 use crate::simd::{Level, vectorize};
-
-/// Runs `$work` for groups of channels, from `$channel` on `$n` of them, which the compiler takes
-/// side by side: 16 at a time, a vector of `f32`, then 8, and what is left one by one.
-macro_rules! for_each_lanes {
-    ($channels:expr, $channel:ident, $n:ident => $work:block) => {
-        let channels = $channels;
-        let (wide, whole) = (channels / 16 * 16, channels / 8 * 8);
-        for $channel in (0..wide).step_by(16) {
-            const $n: usize = 16;
-            $work
-        }
-        for $channel in (wide..whole).step_by(8) {
-            const $n: usize = 8;
-            $work
-        }
-        for $channel in whole..channels {
-            const $n: usize = 1;
-            $work
-        }
-    };
-}
-pub(crate) use for_each_lanes;
 
 /// The most pixels of a window whose maximum has its place in a byte, which has one value more.
 pub(crate) const MAX_PLACES: usize = u8::MAX as usize;

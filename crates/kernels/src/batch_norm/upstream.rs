@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::{BLOCK_LEN, Blocks, MAX_BLOCK_ROWS, Statistics};
 use crate::conv::fused::Pooled;
 use crate::element::{Float, Number};
+use crate::lanes::{for_each_lanes, load};
 use crate::pool::Pool2dGeometry;
 use crate::simd::{Level, vectorize};
 use crate::vecmath::relu_grad;
@@ -117,16 +118,18 @@ fn mask<T: Float>(
     masked: &mut [T],
 ) {
     let channels = scale.len();
-    let rows = dy.chunks_exact(channels).zip(x.chunks_exact(channels));
-    for (masked, (dy, x)) in masked.chunks_exact_mut(channels).zip(rows) {
-        let Statistics { mean, inverse_deviation } = statistics;
-        let numbers = mean.iter().zip(inverse_deviation).zip(scale.iter().zip(offset));
-        let values = dy.iter().zip(x).zip(numbers);
-        for (masked, ((&dy, x), ((&mean, &inverse), (&scale, &offset)))) in
-            masked.iter_mut().zip(values)
-        {
-            let value = x.to_accumulator().sub(mean).mul(inverse.mul(scale)).add(offset);
-            *masked = relu_grad(dy, T::from_accumulator(value));
+    let numbers = [statistics.mean, statistics.inverse_deviation, scale, offset];
+    for_each_lanes!(channels, channel, N => {
+        let [mean, inverse, scale, offset] =
+            numbers.map(|numbers| load::<T::Accumulator, N>(numbers, channel));
+        let rows = dy.chunks_exact(channels).zip(x.chunks_exact(channels));
+        for (masked, (dy, x)) in masked.chunks_exact_mut(channels).zip(rows) {
+            let (dy, x): ([T; N], [T; N]) = (load(dy, channel), load(x, channel));
+            let masked: &mut [T] = &mut masked[channel..][..N];
+            for i in 0..N {
+                let value = x[i].to_accumulator().sub(mean[i]).mul(inverse[i].mul(scale[i]));
+                masked[i] = relu_grad(dy[i], T::from_accumulator(value.add(offset[i])));
+            }
         }
-    }
+    });
 }

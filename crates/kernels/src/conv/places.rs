@@ -2,7 +2,8 @@
 
 use super::fused::BiasRelu;
 use crate::element::Number;
-use crate::pool::{Pool2dGeometry, for_each_lanes, larger};
+use crate::lanes::{for_each_lanes, load};
+use crate::pool::{Pool2dGeometry, larger};
 use crate::simd::{Level, vectorize};
 
 /// The place of a maximum that no gradient reaches: relu cut it off, or its window is empty.
@@ -137,13 +138,6 @@ fn pool_lanes<T: Number, const N: usize>(
     let place: [u8; N] = std::array::from_fn(|i| place[i] as u8);
     y[channel..][..N].copy_from_slice(&best);
     places[channel..][..N].copy_from_slice(&place);
-}
-
-/// An array of which the compiler knows that it overlaps nothing.
-#[inline(always)]
-fn load<T: Number, const N: usize>(from: &[T], start: usize) -> [T; N] {
-    let from = &from[start..][..N];
-    std::array::from_fn(|i| from[i])
 }
 
 /// The gradient that came to an image's pooled pixels, and the places to which it goes.
