@@ -2,7 +2,7 @@
 //!
 //! - [`Dataset`]: a factory of iterators, with one file for each combinator.
 //! - [`Structure`]: what an element may be: a tensor, a tuple or a `Vec`.
-//! - [`idx`]: the file format of MNIST.
+//! - [`idx`]: the file format of MNIST; [`tfrecord`]: TensorFlow's; [`encode_png`].
 //! - [`datasets`]: datasets ready to load.
 //!
 //! ```
@@ -34,11 +34,14 @@ mod combinators;
 mod dataset;
 pub mod datasets;
 pub mod idx;
+mod png;
 #[cfg(test)]
 mod testing;
+pub mod tfrecord;
 mod worker;
 
 pub use cardinality::Cardinality;
 pub use dataset::{AUTOTUNE, Dataset, Iter};
+pub use png::encode_png;
 pub use tapeflow_core::Structure;
 use tapeflow_core::structure;

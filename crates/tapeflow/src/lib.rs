@@ -34,9 +34,7 @@ pub use tapeflow_core::{
     Variable, Watchable, bf16, constant, custom_gradient, f16, function,
 };
 
-pub use tapeflow_core::{
-    config, initializers, io, linalg, math, nn, optimizers, random, test, train,
-};
+pub use tapeflow_core::{config, initializers, linalg, math, nn, optimizers, random, test, train};
 pub use tapeflow_data as data;
 
 pub use tapeflow_core::array::*;
@@ -50,4 +48,11 @@ pub use tapeflow_core::ops::Axes;
 /// Datasets ready to load: `tf.keras.datasets`.
 pub mod datasets {
     pub use tapeflow_data::datasets::*;
+}
+
+/// Tensors in files: NumPy's `.npy`, safetensors, TFRecord, PNG.
+pub mod io {
+    pub use tapeflow_core::io::*;
+    pub use tapeflow_data::encode_png;
+    pub use tapeflow_data::tfrecord::{TFRecordReader, TFRecordWriter};
 }

@@ -7,6 +7,7 @@ mod enumerate;
 mod filter;
 mod from_tensor_slices;
 mod from_tensors;
+mod from_tfrecords;
 mod map;
 mod map_parallel;
 mod prefetch;
