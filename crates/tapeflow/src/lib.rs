@@ -36,6 +36,7 @@ pub use tapeflow_core::{
 
 pub use tapeflow_core::{config, initializers, linalg, math, nn, optimizers, random, test, train};
 pub use tapeflow_data as data;
+pub use tapeflow_summary as summary;
 
 pub use tapeflow_core::array::*;
 pub use tapeflow_core::linalg::matmul;

@@ -14,6 +14,7 @@ pub(crate) mod passes;
 mod plan;
 mod run;
 pub(crate) mod trace;
+mod view;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::variable::Variable;
 
 pub use function::{ConcreteFunction, Function, function};
 pub use passes::Passes;
+pub use view::{NodeKind, NodeView};
 
 /// One output of one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

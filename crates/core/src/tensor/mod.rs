@@ -254,13 +254,22 @@ impl Tensor {
     ///
     /// # Panics
     /// Inside [`function`](crate::function()), where there are no values yet; there
-    /// [`as_slice`](Self::as_slice) returns an error.
+    /// [`try_as_bytes`](Self::try_as_bytes) returns an error.
     #[track_caller]
     pub fn as_bytes(&self) -> &[u8] {
         match self.bytes() {
             Ok(bytes) => bytes,
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// [`as_bytes`](Self::as_bytes), or an error inside [`function`](crate::function()).
+    ///
+    /// # Errors
+    /// There are no values yet; the error names the caller's place.
+    #[track_caller]
+    pub fn try_as_bytes(&self) -> Result<&[u8]> {
+        self.bytes()
     }
 
     /// A tensor of `spec` from its bytes: native byte order, row-major.
