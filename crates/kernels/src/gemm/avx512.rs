@@ -3,6 +3,7 @@
 //! 28 of the 32 registers hold sums, two hold a row of B and one the current element of A: 28
 //! multiply-adds for 16 loads, which keeps the multipliers and not the load ports busy.
 
+use std::arch::asm;
 use std::arch::x86_64::{
     __m512, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_fmadd_ps, _mm512_loadu_ps,
     _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
@@ -82,6 +83,14 @@ unsafe fn block<const ROWS: usize, const VECTORS: usize, const PACKED: bool>(til
         for _ in 0..tile.segment_len {
             // SAFETY: as promised by the caller.
             unsafe { ahead.step::<COLS>() };
+            if !PACKED {
+                // SAFETY: no code. The compiler takes it for something that may change the offset, and
+                // so does not keep a pointer for each row, most of which it would have to load, advance
+                // and store at every step.
+                unsafe {
+                    asm!("/* {0} */", inout(reg) offset, options(pure, nomem, nostack, preserves_flags));
+                }
+            }
             let mut b_row = [_mm512_setzero_ps(); VECTORS];
             for (j, vector) in b_row.iter_mut().enumerate() {
                 // SAFETY: the tile's rows of B are readable to the granule, one vector.
