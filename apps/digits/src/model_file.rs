@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use clap::ValueEnum;
 use tapeflow as tf;
+use tf::DType;
 
 use crate::cli::ModelName;
 use crate::failure::Failure;
@@ -50,24 +52,25 @@ pub fn load(path: &Path) -> Result<Model, Failure> {
             "format version {version}, this program reads {FORMAT_VERSION}"
         )));
     }
-    let name = match metadata("architecture") {
-        Some("lesson") => ModelName::Lesson,
-        Some("all-conv") => ModelName::AllConv,
-        Some("fast") => ModelName::Fast,
-        other => return Err(refuse(format!("unknown architecture {}", other.unwrap_or("(none)")))),
-    };
+    let architecture = metadata("architecture").unwrap_or("(none)");
+    let name = ModelName::from_str(architecture, false)
+        .map_err(|_| refuse(format!("unknown architecture {architecture}")))?;
     let model = Model::new(name, 0)?;
     for variable in model.variables() {
         let Some(value) = file.tensors.get(variable.name()) else {
             return Err(refuse(format!("the {} model has no {:?}", name.name(), variable.name())));
+        };
+        let value = match value.dtype() {
+            DType::Float16 => &tf::cast(value, DType::Float32)?,
+            _ => value,
         };
         variable.assign(value).map_err(|error| refuse(error.to_string()))?;
         if !is_finite(variable)? {
             return Err(refuse(format!("{:?} holds a value that is not finite", variable.name())));
         }
     }
-    if let Some(extra) = file.tensors.keys().find(|key| !layout(name).iter().any(|(n, _)| n == key))
-    {
+    let layout = layout(name);
+    if let Some(extra) = file.tensors.keys().find(|key| !layout.iter().any(|(n, _)| n == *key)) {
         return Err(refuse(format!("{extra:?} is no part of the {} model", name.name())));
     }
     Ok(model)

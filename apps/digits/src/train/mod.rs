@@ -1,5 +1,6 @@
 //! `digits train`.
 
+mod augment;
 mod checkpoints;
 mod report;
 mod schedule;

@@ -23,6 +23,9 @@ pub struct Settings {
     pub schedule: Schedule,
     pub epochs: u64,
     pub batch_size: usize,
+    /// Whether the images are distorted. Checkpoints of version 0.1.0 do not say.
+    #[serde(default)]
+    pub augment: bool,
     pub seed: i64,
     pub data: Option<PathBuf>,
 }
@@ -31,12 +34,16 @@ impl Settings {
     /// The options given, with defaults for the others.
     pub fn new(options: &TrainOptions) -> Result<Settings, Failure> {
         let model = options.model.unwrap_or(ModelName::Lesson);
-        let (optimizer, schedule, batch_size) = match model {
-            ModelName::Lesson | ModelName::AllConv => (OptimizerName::Sgd, Schedule::Constant, 128),
-            ModelName::Fast => (OptimizerName::QuickAdam, Schedule::OneCycle, 256),
+        let (optimizer, schedule, batch_size, epochs) = match model {
+            ModelName::Lesson | ModelName::AllConv => {
+                (OptimizerName::Sgd, Schedule::Constant, 128, 2)
+            }
+            ModelName::Fast => (OptimizerName::QuickAdam, Schedule::OneCycle, 256, 2),
+            ModelName::Best => (OptimizerName::Adam, Schedule::OneCycle, 256, 20),
         };
         let optimizer = options.optimizer.unwrap_or(optimizer);
         let learning_rate = options.learning_rate.unwrap_or(match optimizer {
+            OptimizerName::Adam if model == ModelName::Best => 0.003,
             OptimizerName::Sgd | OptimizerName::Adam => 0.001,
             // A velocity of 0.9 adds up to ten times the step.
             OptimizerName::Momentum | OptimizerName::Nesterov => 0.0001,
@@ -47,8 +54,9 @@ impl Settings {
             optimizer,
             learning_rate,
             schedule: options.schedule.unwrap_or(schedule),
-            epochs: options.epochs.unwrap_or(2),
+            epochs: options.epochs.unwrap_or(epochs),
             batch_size: options.batch_size.unwrap_or(batch_size),
+            augment: options.augment || model == ModelName::Best,
             seed: options.seed.unwrap_or(0),
             data: options.data.clone(),
         };
@@ -65,6 +73,7 @@ impl Settings {
             schedule: options.schedule.unwrap_or(self.schedule),
             epochs: options.epochs.unwrap_or(self.epochs),
             batch_size: options.batch_size.unwrap_or(self.batch_size),
+            augment: options.augment || self.augment,
             seed: options.seed.unwrap_or(self.seed),
             data: options.data.clone().or_else(|| self.data.clone()),
         };
@@ -129,6 +138,7 @@ mod tests {
                 schedule: Schedule::OneCycle,
                 epochs: 1,
                 batch_size: 1,
+                augment: false,
                 seed: -1,
                 data: None,
             };

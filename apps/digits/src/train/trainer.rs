@@ -10,11 +10,12 @@ use tf::optimizers::Optimizer;
 use tf::train::Checkpoint;
 use tf::{DType, Function, Tensor, Variable};
 
+use super::augment::Augment;
 use super::settings::Settings;
 use crate::cli::TrainOptions;
 use crate::dataset::Split;
 use crate::failure::Failure;
-use crate::model::{Model, is_finite, loss, preprocess};
+use crate::model::{Model, is_finite, preprocess};
 
 /// How many images the shuffle draws from, as in the lesson.
 const SHUFFLE_BUFFER: usize = 5000;
@@ -57,7 +58,7 @@ impl Trainer {
         tf::random::set_seed(settings.seed as u64);
         let model = Model::new(settings.model, settings.seed)?;
         let optimizer = settings.optimizer();
-        optimizer.build(model.variables())?;
+        optimizer.build(&model.trainable_variables())?;
         let update = compiled(model.clone(), optimizer.clone());
         Ok(Trainer { settings, model, optimizer, step: 0, update, diverged: false })
     }
@@ -87,11 +88,20 @@ impl Trainer {
     /// skipping the steps done is all there is to resuming.
     pub fn batches(&self, train: &Split) -> tf::Result<Dataset<(Tensor, Tensor)>> {
         let elements = (train.images.clone(), train.labels.clone());
-        Ok(Dataset::from_tensor_slices(elements)?
+        let batches = Dataset::from_tensor_slices(elements)?
             .repeat(self.settings.epochs)
             .shuffle(SHUFFLE_BUFFER, self.settings.seed)
             .batch(self.settings.batch_size)
-            .skip(self.step)
+            .skip(self.step);
+        if !self.settings.augment {
+            return Ok(batches.prefetch(AUTOTUNE));
+        }
+        let augment = Augment::new(self.settings.seed, self.settings.steps(train.len()));
+        Ok(batches
+            .enumerate(self.step as i64)
+            .map(move |(step, (images, labels))| {
+                Ok((augment.call(&images, step.to_scalar::<i64>()?)?, labels))
+            })
             .prefetch(AUTOTUNE))
     }
 
@@ -145,12 +155,12 @@ impl Trainer {
 }
 
 fn compiled(model: Model, optimizer: Arc<dyn Optimizer>) -> Update {
+    let variables = model.trainable_variables();
     tf::function(Box::new(move |(images, labels)| {
         let tape = tf::GradientTape::new();
-        let logits = model.logits(&preprocess(&images)?)?;
-        let total = loss(&logits, &labels)?;
-        let gradients = tape.gradient(&total, model.variables())?;
-        optimizer.apply_gradients(gradients.into_iter().zip(model.variables()))?;
+        let (total, logits) = model.loss(&preprocess(&images)?, &labels)?;
+        let gradients = tape.gradient(&total, &variables)?;
+        optimizer.apply_gradients(gradients.into_iter().zip(&variables))?;
         let right = tf::equal(tf::argmax(&logits, 1)?, tf::cast(&labels, DType::Int64)?)?;
         Ok((total, tf::reduce_sum(tf::cast(right, DType::Int64)?, ..)?))
     }))

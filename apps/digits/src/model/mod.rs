@@ -1,5 +1,7 @@
 //! The networks, written from variables and ops.
 
+mod best;
+
 use tapeflow as tf;
 use tf::initializers::{HeNormal, Initializer, RandomNormal};
 use tf::nn::{self, Padding};
@@ -20,23 +22,27 @@ pub struct Model {
 }
 
 impl Model {
-    /// A network with fresh weights: normal with standard deviation 0.05, or He's for the fast one;
-    /// biases zero.
+    /// A network with fresh weights: normal with standard deviation 0.05, or He's for the fast and
+    /// the best one; scales and variances one, the others zero.
     pub fn new(name: ModelName, seed: i64) -> tf::Result<Model> {
         let mut variables = Vec::new();
-        for (i, &(variable, shape)) in layout(name).iter().enumerate() {
-            let shape = tf::Shape::new(shape)?;
-            let value = if variable.ends_with("_b") {
-                tf::zeros(shape, DType::Float32)?
-            } else {
-                // Each variable has a stream of its own, and so has each seed.
-                let stream = seed.wrapping_mul(1000).wrapping_add(i as i64);
-                match name {
-                    ModelName::Lesson | ModelName::AllConv => {
-                        RandomNormal::new(0.0, 0.05, Some(stream)).call(shape, DType::Float32)?
+        for (i, (variable, shape)) in layout(name).into_iter().enumerate() {
+            let shape = tf::Shape::new(&shape)?;
+            let value = match variable.rsplit('_').next() {
+                Some("w") => {
+                    // Each variable has a stream of its own, and so has each seed.
+                    let stream = Some(seed.wrapping_mul(1000).wrapping_add(i as i64));
+                    match name {
+                        ModelName::Lesson | ModelName::AllConv => {
+                            RandomNormal::new(0.0, 0.05, stream).call(shape, DType::Float32)?
+                        }
+                        ModelName::Fast | ModelName::Best => {
+                            HeNormal::new(stream).call(shape, DType::Float32)?
+                        }
                     }
-                    ModelName::Fast => HeNormal::new(Some(stream)).call(shape, DType::Float32)?,
                 }
+                Some("scale" | "variance") => tf::ones(shape, DType::Float32)?,
+                _ => tf::zeros(shape, DType::Float32)?,
             };
             variables.push(Variable::named(variable, value));
         }
@@ -47,9 +53,15 @@ impl Model {
         self.name
     }
 
-    /// The weights, in the order of the layers.
+    /// What a model file holds, in the order of the layers.
     pub fn variables(&self) -> &[Variable] {
         &self.variables
+    }
+
+    /// What training changes by gradients: all but the statistics of batch normalisation.
+    pub fn trainable_variables(&self) -> Vec<Variable> {
+        let is_statistic = |name: &str| name.ends_with("_mean") || name.ends_with("_variance");
+        self.variables.iter().filter(|variable| !is_statistic(variable.name())).cloned().collect()
     }
 
     /// Scores before the softmax, `[n, 10]`, of images `[n, 28, 28, 1]` from [`preprocess`].
@@ -58,7 +70,18 @@ impl Model {
             ModelName::Lesson => self.lesson(images),
             ModelName::AllConv => self.all_conv(images),
             ModelName::Fast => self.fast(images),
+            ModelName::Best => best::logits(&self.variables, images),
         }
+    }
+
+    /// What a training step needs of images from [`preprocess`] and their labels: the loss, summed
+    /// over the batch, and the scores.
+    pub fn loss(&self, images: &Tensor, labels: &Tensor) -> tf::Result<(Tensor, Tensor)> {
+        if self.name == ModelName::Best {
+            return best::loss(&self.variables, images, labels);
+        }
+        let logits = self.logits(images)?;
+        Ok((loss(&logits, labels)?, logits))
     }
 
     fn lesson(&self, images: &Tensor) -> tf::Result<Tensor> {
@@ -91,9 +114,10 @@ impl Model {
     }
 }
 
-/// Names and shapes of a network's variables; the ones whose name ends in `_b` are biases.
-pub fn layout(name: ModelName) -> &'static [(&'static str, &'static [usize])] {
-    match name {
+/// Names and shapes of a network's variables. The names end in what a variable is: `w` for weights,
+/// `b` for biases, and with batch normalisation `scale`, `mean` and `variance`.
+pub fn layout(name: ModelName) -> Vec<(String, Vec<usize>)> {
+    let layout: &[(&str, &[usize])] = match name {
         ModelName::Lesson => &[
             ("conv_w", &[3, 3, 1, 32]),
             ("conv_b", &[32]),
@@ -121,7 +145,9 @@ pub fn layout(name: ModelName) -> &'static [(&'static str, &'static [usize])] {
             ("fc2_w", &[128, CLASSES]),
             ("fc2_b", &[CLASSES]),
         ],
-    }
+        ModelName::Best => return best::layout(),
+    };
+    layout.iter().map(|&(name, shape)| (name.to_owned(), shape.to_vec())).collect()
 }
 
 fn conv(x: &Tensor, filters: &Variable, bias: &Variable, padding: Padding) -> tf::Result<Tensor> {

@@ -1,0 +1,145 @@
+//! The shipped network: several towers of convolutions with batch normalisation, whose scores are
+//! averaged.
+
+use tapeflow as tf;
+use tf::nn::{self, FusedBatchNorm, Padding};
+use tf::{DType, Tensor, Variable};
+
+use super::{CLASSES, max_pool};
+
+/// How many towers there are. They see the same images and differ in their first weights; three
+/// together err a third less often than one.
+const TOWERS: usize = 3;
+/// The convolutions of a tower: input channels, output channels, and whether a pooling follows.
+const CONVS: [Conv; 5] = [
+    Conv { inputs: 1, outputs: 32, padding: Padding::Same, pooled: false },
+    Conv { inputs: 32, outputs: 32, padding: Padding::Same, pooled: true },
+    Conv { inputs: 32, outputs: 64, padding: Padding::Same, pooled: false },
+    Conv { inputs: 64, outputs: 64, padding: Padding::Same, pooled: true },
+    Conv { inputs: 64, outputs: 128, padding: Padding::Valid, pooled: false },
+];
+/// Height and width of the last convolution's output: 28 halved twice, less a margin of 1.
+const LAST: usize = 5;
+/// The part of the last convolution's output that a training step leaves out.
+const DROPOUT: f64 = 0.4;
+/// How far a step moves the running statistics towards those of its batch.
+const MOMENTUM: f64 = 0.05;
+/// The part of the labels' certainty that is spread over all classes.
+const SMOOTHING: f32 = 0.05;
+const EPSILON: f64 = 1e-3;
+
+struct Conv {
+    inputs: usize,
+    outputs: usize,
+    padding: Padding,
+    pooled: bool,
+}
+
+/// Names and shapes of the variables, tower by tower.
+pub fn layout() -> Vec<(String, Vec<usize>)> {
+    let mut layout = Vec::new();
+    for tower in 0..TOWERS {
+        for (i, conv) in CONVS.iter().enumerate() {
+            let mut add = |what: &str, shape: &[usize]| {
+                layout.push((format!("tower{tower}_conv{i}_{what}"), shape.to_vec()));
+            };
+            add("w", &[3, 3, conv.inputs, conv.outputs]);
+            for what in ["scale", "b", "mean", "variance"] {
+                add(what, &[conv.outputs]);
+            }
+        }
+        let features = LAST * LAST * CONVS[CONVS.len() - 1].outputs;
+        layout.push((format!("tower{tower}_head_w"), vec![features, CLASSES]));
+        layout.push((format!("tower{tower}_head_b"), vec![CLASSES]));
+    }
+    layout
+}
+
+/// The variables of one tower.
+struct Tower<'a> {
+    convs: Vec<&'a [Variable; 5]>,
+    head: &'a [Variable; 2],
+}
+
+fn towers(variables: &[Variable]) -> Vec<Tower<'_>> {
+    variables
+        .chunks_exact(variables.len() / TOWERS)
+        .map(|tower| {
+            let (convs, rest) = tower.as_chunks::<5>();
+            let head = rest.try_into().expect("the layout ends a tower with its head");
+            Tower { convs: convs.iter().collect(), head }
+        })
+        .collect()
+}
+
+/// The scores, `[n, 10]`, of images `[n, 28, 28, 1]`: the mean of the towers'.
+pub fn logits(variables: &[Variable], images: &Tensor) -> tf::Result<Tensor> {
+    mean(towers(variables).iter().map(|tower| tower.logits(images)))
+}
+
+/// What a training step needs: the loss, summed over images and towers, and the scores. Moves the
+/// running statistics.
+pub fn loss(
+    variables: &[Variable],
+    images: &Tensor,
+    labels: &Tensor,
+) -> tf::Result<(Tensor, Tensor)> {
+    let certain = tf::one_hot(tf::cast(labels, DType::Int64)?, CLASSES as i64)?;
+    let kept = tf::multiply(certain, 1.0 - SMOOTHING)?;
+    let labels = tf::add(kept, SMOOTHING / CLASSES as f32)?;
+    let scores: Vec<Tensor> = towers(variables)
+        .iter()
+        .map(|tower| tower.train_logits(images))
+        .collect::<tf::Result<_>>()?;
+    let mut loss = Tensor::from(0.0f32);
+    for scores in &scores {
+        let losses = nn::softmax_cross_entropy_with_logits(&labels, scores)?;
+        loss = tf::add(loss, tf::reduce_sum(losses, ..)?)?;
+    }
+    Ok((loss, mean(scores.into_iter().map(Ok))?))
+}
+
+impl Tower<'_> {
+    /// With the batch normalisation folded into filters and biases.
+    fn logits(&self, images: &Tensor) -> tf::Result<Tensor> {
+        let mut x = images.clone();
+        for (conv, [w, scale, offset, mean, variance]) in CONVS.iter().zip(&self.convs) {
+            let factor = tf::divide(scale, tf::sqrt(tf::add(variance, EPSILON as f32)?)?)?;
+            let filters = tf::multiply(w, &factor)?;
+            let bias = tf::subtract(offset, tf::multiply(mean, &factor)?)?;
+            x = nn::relu(nn::bias_add(nn::conv2d(x, filters, 1, conv.padding)?, bias)?)?;
+            x = if conv.pooled { max_pool(x)? } else { x };
+        }
+        self.head(x)
+    }
+
+    fn train_logits(&self, images: &Tensor) -> tf::Result<Tensor> {
+        let mut x = images.clone();
+        for (conv, [w, scale, offset, mean, variance]) in CONVS.iter().zip(&self.convs) {
+            let op = FusedBatchNorm {
+                epsilon: EPSILON,
+                exponential_avg_factor: MOMENTUM,
+                ..Default::default()
+            };
+            let running = (&mean.value(), &variance.value());
+            let y = nn::conv2d(x, w, 1, conv.padding)?;
+            let (y, new_mean, new_variance) = op.call(y, scale, offset, Some(running))?;
+            mean.assign(new_mean)?;
+            variance.assign(new_variance)?;
+            x = nn::relu(y)?;
+            x = if conv.pooled { max_pool(x)? } else { x };
+        }
+        self.head(nn::dropout(x, DROPOUT, None)?)
+    }
+
+    fn head(&self, x: Tensor) -> tf::Result<Tensor> {
+        let [w, b] = self.head;
+        let x = tf::reshape(x, [-1, w.shape()[0] as i64])?;
+        tf::add(tf::matmul(x, w)?, b)
+    }
+}
+
+fn mean(scores: impl Iterator<Item = tf::Result<Tensor>>) -> tf::Result<Tensor> {
+    let sum = scores.reduce(|sum, scores| tf::add(sum?, scores?)).expect("there are towers");
+    tf::multiply(sum?, 1.0 / TOWERS as f32)
+}
