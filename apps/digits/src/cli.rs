@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
+use tapeflow::DType;
 
 use crate::train::Schedule;
 
@@ -87,6 +88,10 @@ pub struct TrainOptions {
     #[arg(long, value_name = "FILE", default_value = "digits.safetensors")]
     pub out: PathBuf,
 
+    /// How the file holds the weights; halves make it half as large
+    #[arg(long, value_enum, default_value = "float32", value_name = "DTYPE")]
+    pub weights: Weights,
+
     /// Write a checkpoint here every few steps; without it only Ctrl-C writes one, beside the model
     #[arg(long, value_name = "DIR")]
     pub checkpoint_dir: Option<PathBuf>,
@@ -167,6 +172,22 @@ impl ModelName {
             ModelName::AllConv => "all-conv",
             ModelName::Fast => "fast",
             ModelName::Best => "best",
+        }
+    }
+}
+
+/// What a model file's weights are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Weights {
+    Float32,
+    Float16,
+}
+
+impl Weights {
+    pub fn dtype(self) -> DType {
+        match self {
+            Weights::Float32 => DType::Float32,
+            Weights::Float16 => DType::Float16,
         }
     }
 }

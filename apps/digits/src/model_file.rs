@@ -6,6 +6,7 @@ use std::path::Path;
 use clap::ValueEnum;
 use tapeflow as tf;
 use tf::DType;
+use tf::io::SafeTensors;
 
 use crate::cli::ModelName;
 use crate::failure::Failure;
@@ -15,8 +16,8 @@ const FORMAT: &str = "tapeflow-digits-model";
 const FORMAT_VERSION: &str = "1";
 const PREPROCESSING: &str = "pixels 0..255 divided by 255, ink 1, paper 0, NHWC [n, 28, 28, 1]";
 
-/// Writes the model, whole or not at all.
-pub fn save(path: &Path, model: &Model) -> tf::Result<()> {
+/// Writes the model, its weights as values of `dtype`, whole or not at all.
+pub fn save(path: &Path, model: &Model, dtype: DType) -> tf::Result<()> {
     let metadata = BTreeMap::from(
         [
             ("format", FORMAT),
@@ -31,15 +32,20 @@ pub fn save(path: &Path, model: &Model) -> tf::Result<()> {
     let tensors: Vec<_> = model
         .variables()
         .iter()
-        .map(|variable| (variable.name().to_owned(), variable.value()))
-        .collect();
+        .map(|variable| Ok((variable.name().to_owned(), tf::cast(variable.value(), dtype)?)))
+        .collect::<tf::Result<_>>()?;
     tf::io::save_safetensors(path, &tensors, &metadata)
 }
 
 /// Reads a model that [`save`] wrote.
 pub fn load(path: &Path) -> Result<Model, Failure> {
     let file = tf::io::load_safetensors(path).map_err(Failure::input)?;
-    let refuse = |why: String| Failure::Input(format!("{}: {why}", path.display()));
+    model(&file, &path.display().to_string())
+}
+
+/// The model that a file called `name` holds.
+fn model(file: &SafeTensors, name: &str) -> Result<Model, Failure> {
+    let refuse = |why: String| Failure::Input(format!("{name}: {why}"));
     let metadata = |key: &str| file.metadata.get(key).map(String::as_str);
     if metadata("format") != Some(FORMAT) {
         return Err(refuse(
@@ -53,12 +59,13 @@ pub fn load(path: &Path) -> Result<Model, Failure> {
         )));
     }
     let architecture = metadata("architecture").unwrap_or("(none)");
-    let name = ModelName::from_str(architecture, false)
+    let architecture = ModelName::from_str(architecture, false)
         .map_err(|_| refuse(format!("unknown architecture {architecture}")))?;
-    let model = Model::new(name, 0)?;
+    let model = Model::new(architecture, 0)?;
+    let of_model = format!("the {} model", architecture.name());
     for variable in model.variables() {
         let Some(value) = file.tensors.get(variable.name()) else {
-            return Err(refuse(format!("the {} model has no {:?}", name.name(), variable.name())));
+            return Err(refuse(format!("{of_model} has no {:?}", variable.name())));
         };
         let value = match value.dtype() {
             DType::Float16 => &tf::cast(value, DType::Float32)?,
@@ -69,15 +76,17 @@ pub fn load(path: &Path) -> Result<Model, Failure> {
             return Err(refuse(format!("{:?} holds a value that is not finite", variable.name())));
         }
     }
-    let layout = layout(name);
+    let layout = layout(architecture);
     if let Some(extra) = file.tensors.keys().find(|key| !layout.iter().any(|(n, _)| n == *key)) {
-        return Err(refuse(format!("{extra:?} is no part of the {} model", name.name())));
+        return Err(refuse(format!("{extra:?} is no part of {of_model}")));
     }
     Ok(model)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use tapeflow_testing::mutation;
 
     use super::*;
@@ -95,7 +104,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m");
         let model = Model::new(ModelName::AllConv, 7).unwrap();
-        save(&path, &model).unwrap();
+        save(&path, &model, DType::Float32).unwrap();
         let read = load(&path).unwrap();
         assert_eq!(read.name(), ModelName::AllConv);
         for (read, written) in read.variables().iter().zip(model.variables()) {
@@ -104,14 +113,29 @@ mod tests {
     }
 
     #[test]
+    fn halves_are_read_as_singles() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m");
+        let model = Model::new(ModelName::Best, 3).unwrap();
+        save(&path, &model, DType::Float16).unwrap();
+        assert!(fs::metadata(&path).unwrap().len() < 2 << 20);
+        let read = load(&path).unwrap();
+        for (read, written) in read.variables().iter().zip(model.variables()) {
+            let (read, written) = (read.value(), written.value());
+            let halves = tf::cast(&written, DType::Float16).unwrap();
+            assert_eq!(read.as_bytes(), tf::cast(halves, DType::Float32).unwrap().as_bytes());
+        }
+    }
+
+    #[test]
     fn damaged_files_are_read_or_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("damaged");
-        save(&path, &Model::new(ModelName::AllConv, 0).unwrap()).unwrap();
-        let valid = std::fs::read(&path).unwrap();
+        save(&path, &Model::new(ModelName::AllConv, 0).unwrap(), DType::Float32).unwrap();
+        let valid = fs::read(&path).unwrap();
         let mut refused = 0;
         mutation::for_each(&valid, 300, |bytes| {
-            std::fs::write(&path, bytes).unwrap();
+            fs::write(&path, bytes).unwrap();
             if load(&path).is_err() {
                 assert!(refusal(&path).contains("damaged"));
                 refused += 1;
@@ -127,7 +151,7 @@ mod tests {
         let model = Model::new(ModelName::AllConv, 0).unwrap();
         let bias = tf::fill([32], f32::NAN).unwrap();
         model.variables()[1].assign(bias).unwrap();
-        save(&path, &model).unwrap();
+        save(&path, &model, DType::Float32).unwrap();
         assert!(refusal(&path).ends_with(r#""conv1_b" holds a value that is not finite"#));
     }
 }

@@ -21,11 +21,15 @@ struct Workbench {
 impl Workbench {
     /// A folder with the first images of MNIST as IDX files in `data`.
     fn new() -> Workbench {
+        Workbench::with(TRAIN_IMAGES)
+    }
+
+    fn with(train_images: usize) -> Workbench {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         fs::create_dir(&data).unwrap();
         let (train, test) = tapeflow::datasets::mnist::load_data().unwrap();
-        write_idx(&data, "train", &train, TRAIN_IMAGES);
+        write_idx(&data, "train", &train, train_images);
         write_idx(&data, "t10k", &test, TEST_IMAGES);
         Workbench { folder }
     }
@@ -89,15 +93,17 @@ fn the_same_seed_gives_the_same_bytes_with_any_number_of_threads() {
 
 #[test]
 fn a_run_killed_again_and_again_ends_with_the_same_bytes() {
-    let bench = Workbench::new();
     let runs = [
-        ("sgd", "all-conv", 2),
-        ("momentum", "all-conv", 2),
-        ("adam", "lesson", 2),
+        ("sgd", "all-conv", 2, TRAIN_IMAGES),
+        ("momentum", "all-conv", 2, TRAIN_IMAGES),
+        ("adam", "lesson", 2, TRAIN_IMAGES),
         // Its learning rate changes with every step.
-        ("quick-adam", "fast", 8),
+        ("quick-adam", "fast --augment", 8, TRAIN_IMAGES),
+        // It has running statistics and drops values at random.
+        ("nesterov", "best", 2, 300),
     ];
-    for (optimizer, model, epochs) in runs {
+    for (optimizer, model, epochs, images) in runs {
+        let bench = Workbench::with(images);
         let options =
             format!("--model {model} --optimizer {optimizer} --batch-size 50 --epochs {epochs}");
         succeed(bench.train(&format!("{options} --out whole")));

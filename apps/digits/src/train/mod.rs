@@ -40,7 +40,7 @@ pub fn run(options: &TrainOptions) -> Result<(), Failure> {
     watch_for_interrupts()?;
     let seconds = train_all(&mut trainer, &train, &checkpoints, options)?;
     trainer.check_finite()?;
-    model_file::save(&options.out, &trainer.model)?;
+    model_file::save(&options.out, &trainer.model, options.weights.dtype())?;
     conclude(&trainer, &test, seconds, options)
 }
 

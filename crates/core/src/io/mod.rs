@@ -10,7 +10,7 @@ mod values;
 
 pub use atomic::write_atomically;
 pub use npy::{read_npy, write_npy};
-pub use safetensors::{SafeTensors, load_safetensors, save_safetensors};
+pub use safetensors::{SafeTensors, load_safetensors, parse_safetensors, save_safetensors};
 
 pub(crate) use atomic::{TEMPORARY_SUFFIX, sync_directory};
 pub(crate) use values::little_endian;

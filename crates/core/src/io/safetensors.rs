@@ -55,6 +55,24 @@ pub fn load_safetensors(path: impl AsRef<Path>) -> Result<SafeTensors> {
     read_file(path.as_ref(), read)
 }
 
+/// Reads what a `.safetensors` file holds from memory, such as a file that a program embeds.
+///
+/// # Errors
+/// As for [`load_safetensors`].
+///
+/// ```
+/// use tapeflow_core::io;
+///
+/// let header = br#"{"w":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}"#;
+/// let bytes = [&(header.len() as u64).to_le_bytes()[..], header, &1.5f32.to_le_bytes()].concat();
+/// assert_eq!(io::parse_safetensors(&bytes)?.tensors["w"].to_scalar::<f32>()?, 1.5);
+/// assert!(io::parse_safetensors(&bytes[1..]).unwrap_err().is_data());
+/// # Ok::<(), tapeflow_core::Error>(())
+/// ```
+pub fn parse_safetensors(bytes: &[u8]) -> Result<SafeTensors> {
+    read(&mut &*bytes, bytes.len() as u64)
+}
+
 /// Writes a `.safetensors` file, whole or not at all. The same content gives the same bytes,
 /// whatever the order of `tensors`.
 ///
