@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use peak::multiply_adds;
-use tapeflow_kernels::buffer::AllocError;
+use tapeflow_kernels::buffer::{AllocError, Buffer};
 use tapeflow_kernels::gemm::{Matrix, Update, gemm};
 use tapeflow_kernels::parallel::{for_each_index, threads};
 use tapeflow_kernels::simd::Level;
@@ -43,25 +43,29 @@ fn product(
     update: Update<f32>,
     args: &Arguments,
 ) -> Result<(), AllocError> {
-    let (a, b, mut c) = (values(m * k), values(k * n), vec![0.0; m * n]);
+    let (a, b) = (values(m * k)?, values(k * n)?);
+    let mut c = Buffer::zeroed(m * n * size_of::<f32>())?;
     let lay = |data, rows, columns, transposed| match transposed {
         true => Matrix::row_major(data, rows).transposed(),
         false => Matrix::row_major(data, columns),
     };
-    let (a, b) = (lay(&a, m, k, transposed[0]), lay(&b, k, n, transposed[1]));
-    let times = measure(args, || gemm(m, n, k, a, b, update, &mut c))?;
+    let a = lay(a.as_slice(), m, k, transposed[0]);
+    let b = lay(b.as_slice(), k, n, transposed[1]);
+    let times = measure(args, || gemm(m, n, k, a, b, update, c.as_mut_slice()))?;
     report(&format!("GEMM {name}"), "GFLOP/s", &rates(2 * m * n * k, &times));
     Ok(())
 }
 
-/// Values in [-1, 1), the same every time.
-fn values(len: usize) -> Vec<f32> {
+/// Values in [-1, 1), the same every time, in the memory that tensors are in.
+fn values(len: usize) -> Result<Buffer, AllocError> {
     let mut state = 1u32;
-    let mut next = || {
+    let next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 8) as f32 / (1 << 23) as f32 - 1.0
     };
-    (0..len).map(|_| next()).collect()
+    let mut values = Buffer::uninit_reused(len * size_of::<f32>())?;
+    values.as_mut_slice().fill_with(next);
+    Ok(values)
 }
 
 /// How fast all cores together multiply and add numbers that never leave the registers.
