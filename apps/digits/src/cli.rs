@@ -41,6 +41,7 @@ Examples:
   digits train --model best --checkpoint-dir best   the shipped network, in most of an hour
   digits train --model all-conv --epochs 3 --out all-conv.safetensors
   digits train --data fashion-mnist/            four IDX files, plain or gzipped
+  digits train --logdir runs/1                  curves, weights, misreadings for TensorBoard
   digits train --checkpoint-dir run1            stop it at any moment, even with kill -9, then
   digits train --checkpoint-dir run1 --resume   ends with the same weights, byte for byte
 
@@ -108,6 +109,14 @@ pub struct TrainOptions {
     #[arg(long)]
     pub resume: bool,
 
+    /// Write what TensorBoard shows of the run here; open it with `tensorboard --logdir DIR`
+    #[arg(long, value_name = "DIR")]
+    pub logdir: Option<PathBuf>,
+
+    /// Steps between two points of the curves in --logdir
+    #[arg(long, value_name = "STEPS", default_value_t = 10)]
+    pub log_every: u64,
+
     /// Threads to compute with [default: all cores]
     #[arg(long)]
     pub threads: Option<usize>,
@@ -119,6 +128,10 @@ pub struct TrainOptions {
 
 /// Measure a model on the test images.
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  digits evaluate digits.safetensors
+  digits evaluate digits.safetensors --report report.html   then open it in a browser")]
 pub struct EvaluateOptions {
     /// A model file that `digits train` wrote
     pub model: PathBuf,
@@ -126,6 +139,10 @@ pub struct EvaluateOptions {
     /// Directory with the IDX files, plain or gzipped [default: the embedded MNIST]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+
+    /// Also write a page with what is misread, how it looks, and how sure the model was
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 
     /// Print one JSON object instead of a table
     #[arg(long)]

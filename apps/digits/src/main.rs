@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod calibration;
 mod cli;
 mod confusion;
 mod dataset;
@@ -12,6 +13,7 @@ mod model_file;
 mod output;
 mod picture;
 mod predict;
+mod report;
 mod train;
 
 use std::process::ExitCode;

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 
 use crate::failure::Failure;
 
@@ -16,4 +17,18 @@ pub fn print(line: impl Display) -> Result<(), Failure> {
 /// Says a line on standard error; that nobody can hear it is no reason to stop.
 pub fn say(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Refuses a file that `option` names and that could not be written in the end.
+pub fn check_file(option: &str, path: &Path) -> Result<(), Failure> {
+    let refuse = |why: String| Err(Failure::Input(format!("{option} {}: {why}", path.display())));
+    if path.is_dir() {
+        return refuse("is a directory".into());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    if !parent.is_dir() {
+        return refuse(format!("there is no directory {}", parent.display()));
+    }
+    Ok(())
 }

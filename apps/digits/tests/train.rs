@@ -351,3 +351,93 @@ fn resuming_with_other_options_is_refused() {
     succeed(bench.train("--resume --checkpoint-dir c --out n"));
     assert!(fs::read(bench.path("m")).unwrap() == fs::read(bench.path("n")).unwrap());
 }
+
+/// What a directory of event files tells, in the order of the files' names.
+fn events(dir: &Path) -> Vec<tapeflow::summary::Event> {
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let events = files.iter().flat_map(|file| tapeflow::summary::EventReader::open(file).unwrap());
+    events.collect::<tapeflow::Result<_>>().unwrap()
+}
+
+/// The steps at which something was written under this name.
+fn steps(events: &[tapeflow::summary::Event], tag: &str) -> Vec<i64> {
+    let has_tag = |event: &&tapeflow::summary::Event| match &event.what {
+        tapeflow::summary::What::Summaries(all) => all.iter().any(|summary| summary.tag == tag),
+        _ => false,
+    };
+    events.iter().filter(has_tag).map(|event| event.step).collect()
+}
+
+#[test]
+fn a_logdir_tells_of_the_run_and_changes_nothing_of_it() {
+    let bench = Workbench::new();
+    for model in ["all-conv", "fast"] {
+        let options = format!("--model {model} --batch-size 100 --epochs 2 --seed 3");
+        succeed(bench.train(&format!("{options} --out without")));
+        let logged = succeed(
+            bench.train(&format!("{options} --out with --logdir runs/{model} --log-every 4")),
+        );
+        let text = String::from_utf8(logged.stdout).unwrap();
+        assert!(text.contains(&format!("tensorboard --logdir runs/{model}")), "{text}");
+        assert!(text.contains("digits evaluate with --data data --report"), "{text}");
+        assert!(
+            fs::read(bench.path("with")).unwrap() == fs::read(bench.path("without")).unwrap(),
+            "{model}"
+        );
+
+        let events = events(&bench.path(&format!("runs/{model}")));
+        let curve = [1, 4, 8, 12, 16, 20, 24, 28, 30];
+        for tag in ["train/loss", "train/accuracy", "train/learning_rate"] {
+            assert_eq!(steps(&events, tag), curve, "{tag}");
+        }
+        for tag in ["test/accuracy", "test/loss", "test/misreadings"] {
+            assert_eq!(steps(&events, tag), [15, 30], "{tag}");
+        }
+        assert_eq!(steps(&events, "weights/conv1_w"), [0, 15, 30]);
+        assert_eq!(steps(&events, "_hparams_/session_start_info"), [0]);
+        assert_eq!(steps(&events, "_hparams_/session_end_info"), [0]);
+        let graphs =
+            events.iter().filter(|e| matches!(e.what, tapeflow::summary::What::GraphDef(_)));
+        assert_eq!(graphs.count(), 1);
+    }
+    fs::write(bench.path("file"), "x").unwrap();
+    assert!(refused(bench.train("--logdir file"), 2).contains("file"));
+    assert!(refused(bench.train("--logdir l --log-every 0"), 2).contains("--log-every"));
+}
+
+#[test]
+fn a_resumed_run_says_from_where_it_goes_on() {
+    let bench = Workbench::new();
+    let options = "--model fast --batch-size 100 --epochs 2 --checkpoint-dir c \
+                   --checkpoint-every 20 --out m --logdir runs/1 --log-every 10";
+    succeed(bench.train(options));
+    succeed(bench.train(&format!("{options} --resume")));
+    let starts = events(&bench.path("runs/1"));
+    let starts = starts
+        .iter()
+        .filter(|event| matches!(event.what, tapeflow::summary::What::SessionStart))
+        .map(|event| event.step);
+    assert_eq!(starts.collect::<Vec<_>>(), [0, 20]);
+}
+
+#[test]
+fn a_report_is_written_whole_or_refused_before_the_work() {
+    let bench = Workbench::new();
+    succeed(bench.train("--model fast --batch-size 100 --epochs 1 --out m"));
+    let evaluate = |more: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_digits"));
+        command.current_dir(bench.folder.path()).args(["evaluate", "m", "--data", "data"]);
+        command.args(more.split_whitespace());
+        command
+    };
+    let output = succeed(evaluate("--report out.html"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("report written to out.html"));
+    let page = fs::read_to_string(bench.path("out.html")).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
+    succeed(evaluate("--report again.html --json"));
+    assert!(page == fs::read_to_string(bench.path("again.html")).unwrap());
+    assert!(refused(evaluate("--report data"), 2).contains("is a directory"));
+    assert!(refused(evaluate("--report none/out.html"), 2).contains("there is no directory none"));
+}

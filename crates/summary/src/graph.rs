@@ -13,10 +13,18 @@ const PRODUCER: i64 = 2474;
 
 /// The graph as a `GraphDef` message: a node for each of the graph's, one for each update of a
 /// variable and one for each result.
+///
+/// What only updates need is in the group `update`, which TensorBoard draws as one box until it is
+/// opened: a training step looks like the network that it trains.
 pub(crate) fn encode(graph: &Graph) -> Vec<u8> {
     let mut names = Names::default();
     let nodes: Vec<NodeView<'_>> = graph.nodes().collect();
-    let named: Vec<String> = nodes.iter().map(|node| names.unique(&label(node))).collect();
+    let returned = returned(graph, &nodes);
+    let name = |(node, returned): (&NodeView<'_>, bool)| match returned {
+        true => names.unique(&label(node)),
+        false => names.unique(&format!("update/{}", label(node))),
+    };
+    let named: Vec<String> = nodes.iter().zip(returned).map(name).collect();
     let input = |&(node, output): &(usize, usize)| match output {
         0 => named[node].clone(),
         output => format!("{}:{output}", named[node]),
@@ -49,6 +57,18 @@ pub(crate) fn encode(graph: &Graph) -> Vec<u8> {
         message = message.message(1, attribute(encoded, "T", dtype(spec(value))));
     }
     message.message(4, Message::new().int(1, PRODUCER)).into_bytes()
+}
+
+/// Which nodes the results need; all of them where there are no results.
+fn returned(graph: &Graph, nodes: &[NodeView<'_>]) -> Vec<bool> {
+    let mut open: Vec<usize> = graph.results().map(|(node, _)| node).collect();
+    let mut needed = vec![open.is_empty(); nodes.len()];
+    while let Some(node) = open.pop() {
+        if !std::mem::replace(&mut needed[node], true) {
+            open.extend(nodes[node].inputs.iter().map(|&(node, _)| node));
+        }
+    }
+    needed
 }
 
 /// What a node is called, as far as it need not be unique.

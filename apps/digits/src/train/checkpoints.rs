@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tapeflow::train::CheckpointManager;
 
+use super::quoted;
 use super::settings::Settings;
 use super::trainer::Trainer;
 use crate::cli::TrainOptions;
@@ -84,13 +85,6 @@ impl Checkpoints {
         self.manager.save(trainer.step, &trainer.checkpoint()?)?;
         Ok(())
     }
-}
-
-/// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
-    let path = path.display().to_string();
-    let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
-    if path.chars().all(plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 fn in_file(path: &Path, failure: Failure) -> Failure {

@@ -1,10 +1,12 @@
 //! `digits train`.
 
 mod augment;
+mod board;
 mod checkpoints;
 mod report;
 mod schedule;
 mod settings;
+mod sheet;
 mod trainer;
 
 use std::path::Path;
@@ -13,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 use tapeflow as tf;
 
+use self::board::Board;
 use self::checkpoints::Checkpoints;
 use self::report::Report;
 pub use self::schedule::Schedule;
@@ -38,8 +41,10 @@ pub fn run(options: &TrainOptions) -> Result<(), Failure> {
     let mut trainer = checkpoints.start(options)?;
     let (train, test) = dataset::load(trainer.settings.data.as_deref())?;
     watch_for_interrupts()?;
-    let seconds = train_all(&mut trainer, &train, &checkpoints, options)?;
+    let mut board = Board::open(options, &trainer, &train, &test)?;
+    let seconds = train_all(&mut trainer, &train, &checkpoints, &mut board, options)?;
     trainer.check_finite()?;
+    board.end();
     model_file::save(&options.out, &trainer.model, options.weights.dtype())?;
     conclude(&trainer, &test, seconds, options)
 }
@@ -50,22 +55,13 @@ fn check(options: &TrainOptions) -> Result<(), Failure> {
     if options.checkpoint_every == 0 || options.keep == 0 {
         return refuse("--checkpoint-every and --keep must be at least 1".into());
     }
+    if options.log_every == 0 {
+        return refuse("--log-every must be at least 1".into());
+    }
     if options.threads.is_some_and(|threads| !(1..=MOST_THREADS).contains(&threads)) {
         return refuse(format!("--threads must be 1 to {MOST_THREADS}"));
     }
-    if options.out.is_dir() {
-        return refuse(format!("--out {}: is a directory", options.out.display()));
-    }
-    let parent = options.out.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
-    if !parent.is_dir() {
-        return refuse(format!(
-            "--out {}: there is no directory {}",
-            options.out.display(),
-            parent.display()
-        ));
-    }
-    Ok(())
+    output::check_file("--out", &options.out)
 }
 
 fn watch_for_interrupts() -> Result<(), Failure> {
@@ -83,15 +79,17 @@ fn train_all(
     trainer: &mut Trainer,
     train: &Split,
     checkpoints: &Checkpoints,
+    board: &mut Board<'_>,
     options: &TrainOptions,
 ) -> Result<f64, Failure> {
     let steps = trainer.settings.steps(train.len());
     let mut report = Report::new(options.json, trainer.step, steps);
     for batch in &trainer.batches(train)? {
-        let (images, labels) = batch?;
+        let batch = batch?;
         trainer.set_learning_rate(steps);
-        let outcome = trainer.step(&images, &labels).inspect_err(|_| report.finish())?;
+        let outcome = trainer.step(&batch.0, &batch.1).inspect_err(|_| report.finish())?;
         report.step(trainer.step, &outcome)?;
+        board.step(trainer, &outcome, &batch);
         if INTERRUPTED.load(Ordering::Relaxed) {
             report.finish();
             return Err(checkpoints.interrupted(trainer)?);
@@ -111,7 +109,7 @@ fn conclude(
     let evaluation = evaluate(&trainer.model, test)?;
     let accuracy = evaluation.confusion.accuracy();
     if options.json {
-        output::print(json!({
+        return output::print(json!({
             "event": "result",
             "model": options.out,
             "architecture": trainer.settings.model.name(),
@@ -121,13 +119,36 @@ fn conclude(
             "test_accuracy": accuracy,
             "test_loss": evaluation.loss,
             "confusion": evaluation.confusion.rows(),
-        }))
-    } else {
-        output::print(format_args!(
-            "\n{}\ntest accuracy {accuracy:.4} after {seconds:.1} s of training\n\
-             model written to {}",
-            evaluation.confusion,
-            options.out.display()
-        ))
+        }));
     }
+    output::print(format_args!(
+        "\n{}\ntest accuracy {accuracy:.4} after {seconds:.1} s of training\n\
+         model written to {}\n\nnext:\n{}",
+        evaluation.confusion,
+        options.out.display(),
+        next_steps(options),
+    ))
+}
+
+/// Commands that show what came of the training.
+fn next_steps(options: &TrainOptions) -> String {
+    let model = quoted(&options.out);
+    let data = options.data.as_deref().map(|data| format!(" --data {}", quoted(data)));
+    let data = data.unwrap_or_default();
+    let mut lines = vec![
+        format!("  digits evaluate {model}{data} --report report.html    its mistakes, as a page"),
+        format!("  digits predict {model} photo.png"),
+    ];
+    match &options.logdir {
+        Some(dir) => lines.push(format!("  tensorboard --logdir {}", quoted(dir))),
+        None => lines.push("  digits train --logdir runs/1    for TensorBoard".into()),
+    }
+    lines.join("\n")
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
+    if path.chars().all(plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }

@@ -126,6 +126,11 @@ impl Trainer {
         Ok(Outcome { loss, correct, images: count })
     }
 
+    /// What a step on such a batch computes, as it was traced.
+    pub fn graph(&self, batch: &(Tensor, Tensor)) -> tf::Result<tf::Graph> {
+        Ok(self.update.get_concrete_function(batch)?.traced_graph().clone())
+    }
+
     /// Refuses weights that are not finite, so that no file ever holds them.
     pub fn check_finite(&self) -> Result<(), Failure> {
         if self.diverged {
