@@ -29,7 +29,8 @@ pub enum What {
     FileVersion(String),
     /// A graph, a `GraphDef` message.
     GraphDef(Vec<u8>),
-    /// Values, usually one.
+    /// Values, usually one. Images and histograms that are no tensors, as TensorFlow 1 wrote them,
+    /// are left out.
     Summaries(Vec<Summary>),
     /// A run begins here, or goes on from an earlier step: what other files have from this step on
     /// no longer counts.
@@ -62,7 +63,7 @@ impl Event {
     /// What a record holds.
     ///
     /// # Errors
-    /// A damaged message; a summary whose value is not a tensor, as TensorFlow 1 wrote them.
+    /// A damaged message; a tensor of a dtype that tapeflow has not.
     pub fn decode(message: &[u8]) -> Result<Event> {
         let mut event = Event { wall_time: 0.0, step: 0, what: What::Other };
         for field in fields(message) {
@@ -84,7 +85,7 @@ fn summaries(message: &[u8]) -> Result<Vec<Summary>> {
     let mut summaries = Vec::new();
     for field in fields(message) {
         if let (1, value) = field? {
-            summaries.push(Summary::decode(value.bytes())?);
+            summaries.extend(Summary::decode(value.bytes())?);
         }
     }
     Ok(summaries)
@@ -111,5 +112,25 @@ pub(crate) fn check_version(event: &Event) -> Result<()> {
         _ => Err(Error::data(format!(
             "not an event file: its first record does not say {FILE_VERSION:?}"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Data;
+
+    #[test]
+    fn what_older_writers_say_is_read_as_far_as_it_is_a_number() {
+        let mut number = Message::new().bytes(1, "loss").into_bytes();
+        number.push(2 << 3 | 5);
+        number.extend(0.5f32.to_le_bytes());
+        let image = Message::new().bytes(1, "image").bytes(4, "an image message");
+        let summary = Message::new().bytes(1, number).message(1, image);
+        let event = Message::new().int(2, 7).message(5, summary).into_bytes();
+        let What::Summaries(read) = Event::decode(&event).unwrap().what else { panic!("others") };
+        assert_eq!((read.len(), &*read[0].tag, &*read[0].plugin), (1, "loss", "scalars"));
+        let Data::Tensor(value) = &read[0].data else { panic!("strings") };
+        assert_eq!(value.to_scalar::<f32>().unwrap(), 0.5);
     }
 }

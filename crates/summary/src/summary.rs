@@ -1,9 +1,9 @@
 //! One value under a name: what every kind of summary is made of.
 
-use tapeflow_core::{Error, Result, Tensor};
+use tapeflow_core::{Result, Tensor};
 
 use crate::tensor::{self, Data};
-use crate::wire::{Message, fields};
+use crate::wire::{Message, Value, fields};
 use crate::{histogram, image, scalar, text};
 
 /// A value under a name, and what shows it: `Summary.Value` of TensorFlow.
@@ -108,26 +108,27 @@ impl Summary {
         Ok(Message::new().bytes(1, &self.tag).message(8, value).message(9, metadata))
     }
 
-    /// What a `Summary.Value` holds.
-    pub(crate) fn decode(message: &[u8]) -> Result<Summary> {
+    /// What a `Summary.Value` holds; none where it is an image or a histogram in a field of its own,
+    /// as TensorFlow 1 wrote them.
+    pub(crate) fn decode(message: &[u8]) -> Result<Option<Summary>> {
+        let mut data = None;
         let mut summary = Summary::new("", "", Data::Tensor(Tensor::from(0.0f32)));
-        let mut has_value = false;
         for field in fields(message) {
             match field? {
                 (1, value) => summary.tag = value.text(),
-                (8, value) => {
-                    summary.data = tensor::decode(value.bytes())?;
-                    has_value = true;
+                // The number of TensorFlow 1 and of PyTorch.
+                (2, Value::Fixed32(value)) => {
+                    data = Some(Data::Tensor(Tensor::from(f32::from_le_bytes(value))));
+                    if summary.plugin.is_empty() {
+                        summary.plugin = scalar::PLUGIN.into();
+                    }
                 }
+                (8, value) => data = Some(tensor::decode(value.bytes())?),
                 (9, value) => summary.decode_metadata(value.bytes())?,
                 _ => {}
             }
         }
-        if has_value {
-            return Ok(summary);
-        }
-        // What TensorFlow 1 wrote: numbers, images and histograms in fields of their own.
-        Err(Error::unsupported(format!("summary {:?} has no tensor", summary.tag)))
+        Ok(data.map(|data| Summary { data, ..summary }))
     }
 
     fn decode_metadata(&mut self, message: &[u8]) -> Result<()> {
