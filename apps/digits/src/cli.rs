@@ -1,7 +1,10 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use axum::http::HeaderValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use tapeflow::DType;
@@ -17,6 +20,7 @@ Start here:
   digits train                          learn MNIST (it is in the program), write digits.safetensors
   digits evaluate digits.safetensors    measure it on the test images
   digits predict digits.safetensors photo.png
+  digits serve --model digits.safetensors      the model over HTTP
 
 Exit codes: 0 done, 1 failed, 2 bad usage or input, 130 interrupted."
 )]
@@ -30,6 +34,7 @@ pub enum Command {
     Train(TrainOptions),
     Evaluate(EvaluateOptions),
     Predict(PredictOptions),
+    Serve(ServeOptions),
 }
 
 /// Train a network and write it to a file.
@@ -164,6 +169,91 @@ pub struct PredictOptions {
     /// Print one JSON object a line and image
     #[arg(long)]
     pub json: bool,
+}
+
+/// Serve a model over HTTP.
+///
+/// This is TensorFlow Serving's REST API, in which the model is named "digits".
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  digits serve --model digits.safetensors
+  curl -d '{\"instances\": [...]}' http://127.0.0.1:8501/v1/models/digits:predict
+  curl http://127.0.0.1:8501/v1/models/digits/metadata
+
+Also there: /v1/models/digits (status), /healthz, /metrics (Prometheus).
+
+A model file that is replaced is taken up within two --poll intervals, under a higher version; one that
+cannot be used is refused in the log, and the old one stays. Ctrl-C or SIGTERM finishes what runs and
+exits with 0. The log goes to standard error.")]
+pub struct ServeOptions {
+    /// A model file that `digits train` wrote
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+
+    /// Where to listen; port 0 takes a free one and logs it
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8501")]
+    pub addr: SocketAddr,
+
+    /// Log one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+
+    /// Log no requests but those that fail on the server's side
+    #[arg(long)]
+    pub quiet: bool,
+
+    /// Let pages of this origin use the API from a browser; * is any
+    #[arg(long, value_name = "ORIGIN")]
+    pub cors: Option<HeaderValue>,
+
+    /// Seconds between looks at the model file; 0 never looks again
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub poll: Duration,
+
+    /// Seconds until a request that has arrived is answered with 504
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = some_seconds)]
+    pub timeout: Duration,
+
+    /// Seconds that a client may take to send headers or a body, or take an answer, or be idle
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = some_seconds)]
+    pub patience: Duration,
+
+    /// The largest body, in MiB; a larger one gets 413
+    #[arg(long, value_name = "MIB", default_value = "16", value_parser = count)]
+    pub max_body: usize,
+
+    /// The most images in a predict request
+    #[arg(long, value_name = "IMAGES", default_value = "1024", value_parser = count)]
+    pub max_instances: usize,
+
+    /// The most images that wait for the network; more get 429
+    #[arg(long, value_name = "IMAGES", default_value = "4096", value_parser = count)]
+    pub max_queue: usize,
+
+    /// The most open connections; more get 503
+    #[arg(long, value_name = "COUNT", default_value = "4096", value_parser = count)]
+    pub max_connections: usize,
+}
+
+/// A count from 1 on, small enough to multiply.
+fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=1_000_000) => Ok(count),
+        _ => Err("a number from 1 to 1000000".into()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.0..=86_400.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "a number of seconds, at most a day".into())
+}
+
+fn some_seconds(text: &str) -> Result<Duration, String> {
+    match seconds(text)? {
+        Duration::ZERO => Err("more than 0".into()),
+        some => Ok(some),
+    }
 }
 
 /// The networks.

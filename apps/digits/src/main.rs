@@ -14,6 +14,7 @@ mod output;
 mod picture;
 mod predict;
 mod report;
+mod serve;
 mod train;
 
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Command::Train(options) => train::run(&options),
         Command::Evaluate(options) => evaluate::run(&options),
         Command::Predict(options) => predict::run(&options),
+        Command::Serve(options) => serve::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -39,8 +39,15 @@ pub fn save(path: &Path, model: &Model, dtype: DType) -> tf::Result<()> {
 
 /// Reads a model that [`save`] wrote.
 pub fn load(path: &Path) -> Result<Model, Failure> {
+    load_versioned(path).map(|(model, _)| model)
+}
+
+/// Reads a model, and the version that its file says it is, if it does.
+pub fn load_versioned(path: &Path) -> Result<(Model, Option<u64>), Failure> {
     let file = tf::io::load_safetensors(path).map_err(Failure::input)?;
-    model(&file, &path.display().to_string())
+    let version = file.metadata.get("version").and_then(|version| version.parse().ok());
+    let model = model(&file, &path.display().to_string())?;
+    Ok((model, version.filter(|&version| version > 0)))
 }
 
 /// The model that a file called `name` holds.

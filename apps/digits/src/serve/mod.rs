@@ -1,0 +1,155 @@
+//! `digits serve`: the model over HTTP.
+//!
+//! The way of a request: [`listen`] accepts its connection; [`observe`] counts and logs it; a handler
+//! ([`models`]) reads its body within the [`limits`] and takes it apart ([`json`],
+//! [`tensors`]), long ones on [`work`]'s threads; [`batch`] has the network read its images together
+//! with those of others.
+
+mod batch;
+mod body;
+mod error;
+mod json;
+mod limits;
+mod listen;
+mod log;
+mod metrics;
+mod models;
+mod observe;
+mod patience;
+mod servable;
+mod server;
+mod tensors;
+mod work;
+
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
+
+use self::batch::Batcher;
+use self::limits::Limits;
+use self::log::{Event, Log};
+use self::metrics::Metrics;
+use self::servable::Shelf;
+use self::server::Server;
+use self::work::Workers;
+use crate::cli::ServeOptions;
+use crate::failure::Failure;
+
+/// Threads that read requests and write answers. The network and the decoders have their own.
+const THREADS: usize = 2;
+/// How long the end waits for work that nobody waits for any more.
+const REST: Duration = Duration::from_secs(1);
+
+pub fn run(options: &ServeOptions) -> Result<(), Failure> {
+    let Some(path) = &options.model else {
+        return Err(Failure::Input(
+            "which model? `digits train --model fast` makes one in seconds; name it with --model"
+                .into(),
+        ));
+    };
+    let limits = Limits::new(options);
+    let metrics = Arc::new(Metrics::new());
+    let shelf = Shelf::open(path)?;
+    let failed = |error: std::io::Error| Failure::Failed(format!("starting a thread: {error}"));
+    let (log, log_writer) =
+        Log::start(options.json, options.quiet, metrics.clone()).map_err(failed)?;
+    let (batcher, _) = Batcher::start(limits.queue, metrics.clone()).map_err(failed)?;
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let server = Arc::new(Server {
+        limits,
+        shelf,
+        batcher,
+        workers: Workers::new(cores, limits.waiting),
+        budget: Arc::default(),
+        metrics,
+        log,
+        cors: options.cors.clone(),
+        stopping: false.into(),
+    });
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        // One is for looking at the model file.
+        .max_blocking_threads(cores + 1)
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    let done = runtime.block_on(serve(server, options));
+    runtime.shutdown_timeout(REST);
+    wait_for(&log_writer);
+    done
+}
+
+async fn serve(server: Arc<Server>, options: &ServeOptions) -> Result<(), Failure> {
+    let address = options.addr;
+    let cannot = |error: std::io::Error| {
+        Failure::Failed(format!(
+            "cannot listen on {address}: {error}; another address is chosen with --addr"
+        ))
+    };
+    let listener = TcpListener::bind(address).await.map_err(cannot)?;
+    let address: SocketAddr = listener.local_addr().map_err(cannot)?;
+    let stop = stop_signal(server.clone())
+        .map_err(|error| Failure::Failed(format!("cannot listen to signals: {error}")))?;
+    let servable = server.shelf.current();
+    server.log.tell(Event::Listening {
+        address,
+        model: options.model.as_deref().map_or_else(String::new, |path| path.display().to_string()),
+        version: servable.version,
+        architecture: servable.architecture,
+    });
+    drop(servable);
+    if !options.poll.is_zero() {
+        tokio::spawn(watch(server.clone(), options.poll));
+    }
+    let router = server::router(server.clone());
+    let answered = listen::serve(server.clone(), listener, router, stop).await;
+    server.log.tell(Event::Stopped { answered });
+    Ok(())
+}
+
+/// Looks at the model file now and then.
+async fn watch(server: Arc<Server>, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        let server = server.clone();
+        // What goes wrong in there must not end the watch.
+        let _ = spawn_blocking(move || server.shelf.look(&server.log, &server.metrics)).await;
+    }
+}
+
+/// Ready at the first signal to stop. The second ends the process where it is.
+fn stop_signal(server: Arc<Server>) -> std::io::Result<impl Future<Output = &'static str>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        let name = tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+        };
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            server.log.tell(Event::Trouble { what: "stopped at once".into() });
+            thread::sleep(Duration::from_millis(50));
+            std::process::exit(130);
+        });
+        name
+    })
+}
+
+/// Gives the last lines of the log a moment to be written.
+fn wait_for(writer: &JoinHandle<()>) {
+    let latest = Instant::now() + REST;
+    while !writer.is_finished() && Instant::now() < latest {
+        thread::sleep(Duration::from_millis(1));
+    }
+}

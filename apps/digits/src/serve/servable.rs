@@ -1,0 +1,156 @@
+//! The model in use, and how a changed file takes its place.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::SystemTime;
+
+use tapeflow as tf;
+use tf::{Tensor, nn};
+
+use super::log::{Event, Log};
+use super::metrics::Metrics;
+use crate::failure::Failure;
+use crate::model::{CLASSES, Model, SIZE};
+use crate::model_file;
+
+/// Pixels of an image.
+pub const PIXELS: usize = SIZE * SIZE;
+/// The most images that the network reads at once.
+pub const LARGEST_BATCH: usize = 64;
+
+type Compiled = Box<dyn Fn(Tensor) -> tf::Result<Tensor> + Send + Sync>;
+
+/// A model, compiled for every size of batch.
+pub struct Servable {
+    pub version: u64,
+    pub architecture: &'static str,
+    probabilities: Compiled,
+}
+
+impl Servable {
+    /// Compiles a model for batches of 1, 2, 4, ... images.
+    fn new(model: Model, version: u64) -> tf::Result<Servable> {
+        let architecture = model.name().name();
+        let probabilities = tf::function(move |images: Tensor| nn::softmax(model.logits(&images)?));
+        let servable = Servable {
+            version,
+            architecture,
+            probabilities: Box::new(move |images| probabilities.call(images)),
+        };
+        let blank = vec![0.0; LARGEST_BATCH * PIXELS];
+        let mut batch = 1;
+        while batch <= LARGEST_BATCH {
+            servable.probabilities(&blank[..batch * PIXELS])?;
+            batch *= 2;
+        }
+        Ok(servable)
+    }
+
+    /// The probabilities of the digits, ten for each of up to [`LARGEST_BATCH`] images, ink 0 to 1.
+    pub fn probabilities(&self, images: &[f32]) -> tf::Result<Vec<f32>> {
+        let count = images.len() / PIXELS;
+        let batch = count.next_power_of_two();
+        // Blank images fill a batch up to a size that it is compiled for.
+        let images = if batch == count {
+            Tensor::from_slice(images, [count, SIZE, SIZE, 1])?
+        } else {
+            let mut filled = images.to_vec();
+            filled.resize(batch * PIXELS, 0.0);
+            Tensor::from_slice(&filled, [batch, SIZE, SIZE, 1])?
+        };
+        let rows = (self.probabilities)(images)?;
+        Ok(rows.as_slice::<f32>()?[..count * CLASSES].to_vec())
+    }
+}
+
+/// Holds the model in use, and watches its file.
+pub struct Shelf {
+    path: PathBuf,
+    current: RwLock<Arc<Servable>>,
+    watched: Mutex<Watched>,
+}
+
+/// What was last seen of the file.
+struct Watched {
+    /// When the file looked like this, it was read, or refused.
+    settled: Option<Stamp>,
+    /// It looked like this when it was last looked at.
+    last: Option<Stamp>,
+}
+
+/// What tells one content of a file from another without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    length: u64,
+    #[cfg(unix)]
+    inode: u64,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Stamp> {
+        let file = fs::metadata(path).ok()?;
+        Some(Stamp {
+            modified: file.modified().ok(),
+            length: file.len(),
+            #[cfg(unix)]
+            inode: std::os::unix::fs::MetadataExt::ino(&file),
+        })
+    }
+}
+
+impl Shelf {
+    /// Loads the model that is served first.
+    pub fn open(path: &Path) -> Result<Shelf, Failure> {
+        let stamp = Stamp::of(path);
+        let (model, version) = model_file::load_versioned(path)?;
+        let servable = Servable::new(model, version.unwrap_or(1))?;
+        Ok(Shelf {
+            path: path.into(),
+            current: RwLock::new(Arc::new(servable)),
+            watched: Mutex::new(Watched { settled: stamp, last: stamp }),
+        })
+    }
+
+    pub fn current(&self) -> Arc<Servable> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Looks at the file once. One that has changed, and has then stayed the same from one look to
+    /// the next and while it was read, takes the place of the model in use, under a higher version.
+    /// One that cannot be used is told of once and otherwise ignored.
+    pub fn look(&self, log: &Log, metrics: &Metrics) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamp = Stamp::of(&self.path);
+        let stayed = stamp == watched.last;
+        watched.last = stamp;
+        // A file that is gone is being replaced, or was never needed again.
+        if stamp.is_none() || !stayed || stamp == watched.settled {
+            return;
+        }
+        let loaded = self.load_next();
+        if Stamp::of(&self.path) != stamp {
+            return;
+        }
+        watched.settled = stamp;
+        match loaded {
+            Ok(next) => {
+                let (version, architecture) = (next.version, next.architecture);
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+                metrics.model_loads.add(1);
+                log.tell(Event::Model { version, architecture });
+            }
+            Err(why) => {
+                metrics.model_failures.add(1);
+                log.tell(Event::ModelRefused { why: why.to_string() });
+            }
+        }
+    }
+
+    fn load_next(&self) -> Result<Servable, Failure> {
+        let (model, version) = model_file::load_versioned(&self.path)?;
+        let next = self.current().version + 1;
+        Ok(Servable::new(model, version.unwrap_or(next).max(next))?)
+    }
+}

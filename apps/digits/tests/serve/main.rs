@@ -1,0 +1,10 @@
+//! `digits serve` as its clients meet it: a real process, HTTP by hand.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bench;
+mod limits;
+mod replace;
+mod rest;
+mod stop;
+mod watch;

@@ -1,0 +1,84 @@
+//! A model file that is replaced while it is served.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::bench::{Server, images, instances, wait_for, write_model};
+
+/// The digit that every image reads as.
+fn digit(server: &Server) -> usize {
+    let row = server.predict(&instances(&images(1))).rows("predictions").remove(0);
+    (0..10).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap()
+}
+
+fn version(server: &Server) -> String {
+    let status = server.get("/v1/models/digits").json();
+    status["model_version_status"][0]["version"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_new_model_takes_over_between_two_requests() {
+    let server = Server::start("--poll 0.05 --quiet");
+    assert_eq!((digit(&server), version(&server).as_str()), (3, "1"));
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let asking: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut digits = Vec::new();
+                    while !stop.load(Ordering::Relaxed) {
+                        digits.push(digit(&server));
+                    }
+                    digits
+                })
+            })
+            .collect();
+        write_model(&server.model(), 7, None);
+        wait_for("the new model", || (version(&server) == "2").then_some(()));
+        thread::sleep(Duration::from_millis(100));
+        stop.store(true, Ordering::Relaxed);
+        for thread in asking {
+            let mut digits = thread.join().unwrap();
+            digits.dedup();
+            assert!(matches!(digits.as_slice(), [3, 7] | [7]), "{digits:?}");
+        }
+    });
+    assert_eq!(server.get("/v1/models/digits/versions/1").status, 404);
+    write_model(&server.model(), 5, Some("40"));
+    wait_for("a version from the file", || (version(&server) == "40").then_some(()));
+    assert_eq!(digit(&server), 5);
+    // A version does not go back.
+    write_model(&server.model(), 4, Some("12"));
+    wait_for("the next version", || (version(&server) == "41").then_some(()));
+    assert_eq!(server.metric("digits_model_loads_total"), 3.0);
+}
+
+#[test]
+fn half_a_model_is_never_used() {
+    let server = Server::start("--poll 0.05");
+    let path = server.model();
+    let whole = {
+        let other = path.with_extension("other");
+        write_model(&other, 8, None);
+        fs::read(&other).unwrap()
+    };
+    // Written in place, slowly, with a rest in the middle that is long enough to be looked at.
+    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let refused = server.wait_for_event("model_refused");
+    assert!(refused["error"].as_str().unwrap().contains("model.safetensors"), "{refused}");
+    assert_eq!((digit(&server), version(&server).as_str()), (3, "1"));
+    fs::write(&path, &whole).unwrap();
+    wait_for("the whole model", || (version(&server) == "2").then_some(()));
+    assert_eq!(digit(&server), 8);
+    // Neither a file that is gone nor one of another kind takes the model away.
+    fs::remove_file(&path).unwrap();
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(digit(&server), 8);
+    fs::write(&path, "not a model").unwrap();
+    wait_for("a second refusal", || {
+        (server.metric("digits_model_load_failures_total") == 2.0).then_some(())
+    });
+    assert_eq!((digit(&server), version(&server).as_str()), (8, "2"));
+}
