@@ -19,7 +19,7 @@ use crate::train::Schedule;
 Start here:
   digits train                          learn MNIST (it is in the program), write digits.safetensors
   digits evaluate digits.safetensors    measure it on the test images
-  digits predict digits.safetensors photo.png
+  digits predict --model digits.safetensors photo.jpg
   digits serve --model digits.safetensors      the model over HTTP
 
 Exit codes: 0 done, 1 failed, 2 bad usage or input, 130 interrupted."
@@ -154,21 +154,45 @@ pub struct EvaluateOptions {
     pub json: bool,
 }
 
-/// Read the digit in each image.
+/// Read the digits in photos, scans and drawings.
 ///
-/// An image shows one digit, dark on light or light on dark, in any size; PNG or JPEG.
+/// An image shows any number of digits in any place: dark on light or light on dark, on plain, ruled
+/// or squared paper. PNG, JPEG, WebP, BMP, GIF or TIFF, up to 50 megapixels.
 #[derive(Args)]
-pub struct PredictOptions {
-    /// A model file that `digits train` wrote
-    pub model: PathBuf,
+#[command(after_help = "\
+Examples:
+  digits predict --model digits.safetensors photo.jpg     prints: photo.jpg: 7 0 4 (99.8 % 97.1 % 99.9 %)
+  digits predict --model digits.safetensors *.png --json  one JSON object a line and image
+  digits predict --model digits.safetensors photo.jpg --annotate read.png   look at what was read where
+  digits predict --model digits.safetensors photo.jpg --show                and at what the network saw
 
-    /// PNG or JPEG files
+The digits come from left to right, line by line. One whose probability is below 50 % is printed with
+a question mark: 4? means not sure. An image may also hold no digit.
+
+With --json: {\"image\": path, \"text\": \"704\", \"digits\": [{\"digit\": 7, \"confidence\": 0.99,
+\"box\": [x, y, width, height], \"probabilities\": [ten of them]}, ...]}. In the text a line break
+stands between lines of writing; the box is in pixels of the upright image. An image that cannot be
+read gives {\"image\": path, \"error\": why}, does not stop the rest, and the exit code is 2.")]
+pub struct PredictOptions {
+    /// Image files; - is standard input
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<PathBuf>,
+
+    /// A model file that `digits train` wrote
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
 
     /// Print one JSON object a line and image
     #[arg(long)]
     pub json: bool,
+
+    /// Write the image with boxes and readings to this PNG file; of several images, to this folder
+    #[arg(long, value_name = "OUT")]
+    pub annotate: Option<PathBuf>,
+
+    /// Print the 28x28 images that the network saw
+    #[arg(long, conflicts_with = "json")]
+    pub show: bool,
 }
 
 /// Serve a model over HTTP.

@@ -1,0 +1,118 @@
+//! Pictures of handwriting, read: from the bytes of an image file to its digits.
+//!
+//! The way there: [`decode`] to shades of gray; [`paper`] tells ink from paper; [`rulings`] takes the
+//! printed lines out; [`blobs`] finds the strokes; [`groups`] joins those of one digit; [`order`] sorts
+//! digits into lines; [`normalise`] makes of each what MNIST would have made of it; and the network
+//! reads them all in one batch.
+
+mod blobs;
+mod candidates;
+mod components;
+mod crop;
+mod decode;
+mod gray;
+mod groups;
+mod normalise;
+mod order;
+mod paper;
+mod rulings;
+mod split;
+
+use std::fmt;
+
+use tapeflow as tf;
+use tf::{Tensor, nn};
+
+use crate::model::{CLASSES, Model, SIZE, preprocess};
+
+use candidates::Candidate;
+
+pub use components::Area;
+pub use decode::gray as upright;
+pub use gray::Gray;
+pub use normalise::Image;
+
+/// A reading less probable than this is not sure.
+const SURE: f32 = 0.5;
+
+/// A digit that was read.
+pub struct Digit {
+    /// Where it is in the picture.
+    pub area: Area,
+    /// As the network saw it.
+    pub image: Image,
+    /// The likeliest digit.
+    pub digit: usize,
+    /// Of the ten digits.
+    pub probabilities: [f32; CLASSES],
+}
+
+impl Digit {
+    fn new(area: Area, image: Image, probabilities: [f32; CLASSES]) -> Digit {
+        let digit = (0..CLASSES)
+            .max_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b]))
+            .expect("there are ten classes");
+        Digit { area, image, digit, probabilities }
+    }
+
+    /// The probability of the likeliest digit.
+    pub fn confidence(&self) -> f32 {
+        self.probabilities[self.digit]
+    }
+
+    /// Whether it is likelier this digit than not.
+    pub fn is_sure(&self) -> bool {
+        self.confidence() >= SURE
+    }
+}
+
+/// The digit, with a question mark if it is not sure.
+impl fmt::Display for Digit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.digit, if self.is_sure() { "" } else { "?" })
+    }
+}
+
+/// The digits of a picture, line by line.
+pub struct Reading {
+    pub lines: Vec<Vec<Digit>>,
+}
+
+impl Reading {
+    pub fn digits(&self) -> impl Iterator<Item = &Digit> {
+        self.lines.iter().flatten()
+    }
+
+    /// The digits alone; a line break between lines.
+    pub fn text(&self) -> String {
+        let line = |line: &Vec<Digit>| line.iter().map(|digit| digit.digit.to_string()).collect();
+        self.lines.iter().map(line).collect::<Vec<String>>().join("\n")
+    }
+}
+
+/// Reads the bytes of an image file.
+pub fn read(model: &Model, file: &[u8]) -> Result<Reading, String> {
+    let picture = decode::gray(file)?;
+    classify(model, candidates::find(picture)).map_err(|error| error.to_string())
+}
+
+/// Reads what was found, all in one batch, and decides what was left open.
+fn classify(model: &Model, lines: Vec<Vec<Candidate>>) -> tf::Result<Reading> {
+    let mut images = Vec::new();
+    lines.iter().flatten().for_each(|candidate| candidate.images(&mut images));
+    let count = images.len();
+    let probabilities = if count == 0 {
+        Vec::new()
+    } else {
+        let batch = Tensor::from_slice(images.as_flattened(), [count, SIZE, SIZE])?;
+        nn::softmax(model.logits(&preprocess(&batch)?)?)?.to_vec::<f32>()?
+    };
+    let mut rows = probabilities.as_chunks::<CLASSES>().0.iter();
+    let mut decided = |candidate: Candidate| candidate.decided(&mut rows);
+    let lines =
+        lines.into_iter().map(|line| line.into_iter().flat_map(&mut decided).collect()).collect();
+    Ok(Reading { lines })
+}
+
+#[cfg(test)]
+mod tests;
