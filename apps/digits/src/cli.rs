@@ -20,7 +20,7 @@ Start here:
   digits train                          learn MNIST (it is in the program), write digits.safetensors
   digits evaluate digits.safetensors    measure it on the test images
   digits predict --model digits.safetensors photo.jpg
-  digits serve --model digits.safetensors      the model over HTTP
+  digits serve --model digits.safetensors      a page to draw on, and the model over HTTP
 
 Exit codes: 0 done, 1 failed, 2 bad usage or input, 130 interrupted."
 )]
@@ -195,13 +195,15 @@ pub struct PredictOptions {
     pub show: bool,
 }
 
-/// Serve a model over HTTP.
+/// Serve a model over HTTP, with a page to draw on.
 ///
-/// This is TensorFlow Serving's REST API, in which the model is named "digits".
+/// The page is at /. Programs use TensorFlow Serving's REST API, in which the model is named
+/// "digits", or send an image file to /v1/digits:read.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  digits serve --model digits.safetensors
+  digits serve --model digits.safetensors           then open http://127.0.0.1:8501
+  curl --data-binary @photo.jpg http://127.0.0.1:8501/v1/digits:read
   curl -d '{\"instances\": [...]}' http://127.0.0.1:8501/v1/models/digits:predict
   curl http://127.0.0.1:8501/v1/models/digits/metadata
 

@@ -35,6 +35,17 @@ struct Conv {
     pooled: bool,
 }
 
+impl Conv {
+    /// The layer, with the batch normalisation folded into filters and biases.
+    fn apply(&self, variables: &[Variable; 5], x: &Tensor) -> tf::Result<Tensor> {
+        let [w, scale, offset, mean, variance] = variables;
+        let factor = tf::divide(scale, tf::sqrt(tf::add(variance, EPSILON as f32)?)?)?;
+        let filters = tf::multiply(w, &factor)?;
+        let bias = tf::subtract(offset, tf::multiply(mean, &factor)?)?;
+        nn::relu(nn::bias_add(nn::conv2d(x, filters, 1, self.padding)?, bias)?)
+    }
+}
+
 /// Names and shapes of the variables, tower by tower.
 pub fn layout() -> Vec<(String, Vec<usize>)> {
     let mut layout = Vec::new();
@@ -77,6 +88,11 @@ pub fn logits(variables: &[Variable], images: &Tensor) -> tf::Result<Tensor> {
     mean(towers(variables).iter().map(|tower| tower.logits(images)))
 }
 
+/// What the first tower's first convolution makes of images.
+pub fn first_layer(variables: &[Variable], images: &Tensor) -> tf::Result<Tensor> {
+    CONVS[0].apply(towers(variables)[0].convs[0], images)
+}
+
 /// What a training step needs: the loss, summed over images and towers, and the scores. Moves the
 /// running statistics.
 pub fn loss(
@@ -100,14 +116,10 @@ pub fn loss(
 }
 
 impl Tower<'_> {
-    /// With the batch normalisation folded into filters and biases.
     fn logits(&self, images: &Tensor) -> tf::Result<Tensor> {
         let mut x = images.clone();
-        for (conv, [w, scale, offset, mean, variance]) in CONVS.iter().zip(&self.convs) {
-            let factor = tf::divide(scale, tf::sqrt(tf::add(variance, EPSILON as f32)?)?)?;
-            let filters = tf::multiply(w, &factor)?;
-            let bias = tf::subtract(offset, tf::multiply(mean, &factor)?)?;
-            x = nn::relu(nn::bias_add(nn::conv2d(x, filters, 1, conv.padding)?, bias)?)?;
+        for (conv, variables) in CONVS.iter().zip(&self.convs) {
+            x = conv.apply(variables, &x)?;
             x = if conv.pooled { max_pool(x)? } else { x };
         }
         self.head(x)

@@ -109,6 +109,17 @@ impl Model {
         tf::add(tf::matmul(x, fc2_w)?, fc2_b)
     }
 
+    /// What the first layer, a convolution with relu, makes of images `[n, 28, 28, 1]`: a map for
+    /// each of its filters, `[n, height, width, filters]`.
+    pub fn first_layer(&self, images: &Tensor) -> tf::Result<Tensor> {
+        let padding = match self.name {
+            ModelName::Lesson | ModelName::AllConv => Padding::Same,
+            ModelName::Fast => Padding::Valid,
+            ModelName::Best => return best::first_layer(&self.variables, images),
+        };
+        conv(images, &self.variables[0], &self.variables[1], padding)
+    }
+
     fn layers<const N: usize>(&self) -> [&Variable; N] {
         std::array::from_fn(|i| &self.variables[i])
     }

@@ -15,6 +15,11 @@ const MOST_BYTES: u64 = 256 << 20;
 /// Decodes a PNG, JPEG, WebP, BMP, GIF or TIFF file, by the format that it begins like, and turns it
 /// as its EXIF orientation says. Transparent parts are white; of several frames, the first counts.
 pub fn gray(file: &[u8]) -> Result<Gray, String> {
+    gray_up_to(file, MOST_PIXELS)
+}
+
+/// Decodes a picture of at most `most_pixels`.
+pub fn gray_up_to(file: &[u8], most_pixels: u64) -> Result<Gray, String> {
     let unreadable = |error: ImageError| match error {
         ImageError::Limits(_) => format!("it takes more than {MOST_BYTES} bytes to decode"),
         error => format!("not a readable image: {error}"),
@@ -34,8 +39,8 @@ pub fn gray(file: &[u8]) -> Result<Gray, String> {
     if width == 0 || height == 0 {
         return Err(format!("it has no pixels: its size is {width}x{height}"));
     }
-    if u64::from(width) * u64::from(height) > MOST_PIXELS {
-        return Err(format!("it is {width}x{height}; the most is {MOST_PIXELS} pixels"));
+    if u64::from(width) * u64::from(height) > most_pixels {
+        return Err(format!("it is {width}x{height}; the most is {most_pixels} pixels"));
     }
     let orientation = match format {
         // An EXIF block is a TIFF file, so the reader of the one reads the other.

@@ -92,26 +92,44 @@ impl Reading {
 
 /// Reads the bytes of an image file.
 pub fn read(model: &Model, file: &[u8]) -> Result<Reading, String> {
-    let picture = decode::gray(file)?;
-    classify(model, candidates::find(picture)).map_err(|error| error.to_string())
+    let found = find(file, decode::MOST_PIXELS)?;
+    let probabilities = || -> tf::Result<Vec<f32>> {
+        let images = found.images();
+        if images.is_empty() {
+            return Ok(Vec::new());
+        }
+        let batch = Tensor::from_slice(images.as_flattened(), [images.len(), SIZE, SIZE])?;
+        nn::softmax(model.logits(&preprocess(&batch)?)?)?.to_vec::<f32>()
+    };
+    let probabilities = probabilities().map_err(|error| error.to_string())?;
+    Ok(found.read(&probabilities))
 }
 
-/// Reads what was found, all in one batch, and decides what was left open.
-fn classify(model: &Model, lines: Vec<Vec<Candidate>>) -> tf::Result<Reading> {
-    let mut images = Vec::new();
-    lines.iter().flatten().for_each(|candidate| candidate.images(&mut images));
-    let count = images.len();
-    let probabilities = if count == 0 {
-        Vec::new()
-    } else {
-        let batch = Tensor::from_slice(images.as_flattened(), [count, SIZE, SIZE])?;
-        nn::softmax(model.logits(&preprocess(&batch)?)?)?.to_vec::<f32>()?
-    };
-    let mut rows = probabilities.as_chunks::<CLASSES>().0.iter();
-    let mut decided = |candidate: Candidate| candidate.decided(&mut rows);
-    let lines =
-        lines.into_iter().map(|line| line.into_iter().flat_map(&mut decided).collect()).collect();
-    Ok(Reading { lines })
+/// What may be digits in a picture, line by line, to be read by a network.
+pub struct Found {
+    lines: Vec<Vec<Candidate>>,
+}
+
+/// Finds what may be digits in the bytes of an image file, which has at most `most_pixels`.
+pub fn find(file: &[u8], most_pixels: u64) -> Result<Found, String> {
+    Ok(Found { lines: candidates::find(decode::gray_up_to(file, most_pixels)?) })
+}
+
+impl Found {
+    /// What the network is to read.
+    pub fn images(&self) -> Vec<Image> {
+        let mut images = Vec::new();
+        self.lines.iter().flatten().for_each(|candidate| candidate.images(&mut images));
+        images
+    }
+
+    /// The reading, given the ten probabilities of each image in turn. Decides what was left open.
+    pub fn read(self, probabilities: &[f32]) -> Reading {
+        let mut rows = probabilities.as_chunks::<CLASSES>().0.iter();
+        let mut decided = |candidate: Candidate| candidate.decided(&mut rows);
+        let line = |line: Vec<Candidate>| line.into_iter().flat_map(&mut decided).collect();
+        Reading { lines: self.lines.into_iter().map(line).collect() }
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! `digits serve`: the model over HTTP.
+//! `digits serve`: the model over HTTP, for programs and, on a page, for people.
 //!
 //! The way of a request: [`listen`] accepts its connection; [`observe`] counts and logs it; a handler
-//! ([`models`]) reads its body within the [`limits`] and takes it apart ([`json`],
+//! ([`models`], [`read`], [`page`]) reads its body within the [`limits`] and takes it apart ([`json`],
 //! [`tensors`]), long ones on [`work`]'s threads; [`batch`] has the network read its images together
 //! with those of others.
 
@@ -15,7 +15,9 @@ mod log;
 mod metrics;
 mod models;
 mod observe;
+mod page;
 mod patience;
+mod read;
 mod servable;
 mod server;
 mod tensors;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{Method, request::Parts};
 use axum::response::Response;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::body::Bytes;
 use super::error::{ApiError, Code, json_answer};
-use super::json::{Document, push_float};
+use super::json::{Document, push_float, push_string};
 use super::metrics::Endpoint;
 use super::observe::{Images, about};
+use super::read;
 use super::servable::Servable;
 use super::server::Server;
 use super::tensors::{self, Batch, Dtype, Form, Input, Values};
@@ -22,7 +23,10 @@ const NAME: &str = "digits";
 /// Bodies shorter than this are parsed where they were read; a thread would cost more.
 const SHORT: usize = 64 << 10;
 
+/// The input of the signature `serving_default`: images as the network takes them.
 const IMAGES: Input = Input { name: "images", dtype: Dtype::Float, shape: &[SIZE, SIZE, 1] };
+/// The input of the signature `read`: image files.
+const FILES: Input = Input { name: "image_bytes", dtype: Dtype::Text, shape: &[] };
 
 /// What a path asks for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -121,7 +125,7 @@ fn segment(path: &str) -> Option<(&str, &str)> {
 }
 
 /// Undoes `%2F` and the like.
-fn decoded(text: &str) -> String {
+pub fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {
@@ -195,24 +199,36 @@ fn metadata(server: &Server, target: &Target) -> Result<Response, ApiError> {
             "name": name,
         })
     };
-    let side = SIZE as i64;
-    let metadata = json!({
-        "model_spec": {
-            "name": NAME,
-            "signature_name": "",
-            "version": servable.version.to_string(),
-        },
-        "metadata": {"signature_def": {"signature_def": {"serving_default": {
-            "inputs": {
-                "images": tensor("DT_FLOAT", &[-1, side, side, 1], "serving_default_images:0"),
-            },
-            "outputs": {
-                "probabilities":
-                    tensor("DT_FLOAT", &[-1, CLASSES as i64], "StatefulPartitionedCall:0"),
-            },
+    let signature = |inputs: Value, outputs: Value| {
+        json!({
+            "inputs": inputs,
+            "outputs": outputs,
             "method_name": "tensorflow/serving/predict",
             "defaults": {},
-        }}}},
+        })
+    };
+    let (side, classes) = (SIZE as i64, CLASSES as i64);
+    let signatures = json!({
+        "serving_default": signature(
+            json!({
+                "images": tensor("DT_FLOAT", &[-1, side, side, 1], "serving_default_images:0"),
+            }),
+            json!({
+                "probabilities": tensor("DT_FLOAT", &[-1, classes], "StatefulPartitionedCall:0"),
+            }),
+        ),
+        "read": signature(
+            json!({"image_bytes": tensor("DT_STRING", &[-1], "read_image_bytes:0")}),
+            json!({
+                "confidence": tensor("DT_FLOAT", &[-1], "StatefulPartitionedCall_1:0"),
+                "text": tensor("DT_STRING", &[-1], "StatefulPartitionedCall_1:1"),
+            }),
+        ),
+    });
+    let version = servable.version.to_string();
+    let metadata = json!({
+        "model_spec": {"name": NAME, "signature_name": "", "version": version},
+        "metadata": {"signature_def": {"signature_def": signatures}},
     });
     Ok(json_answer(metadata.to_string()))
 }
@@ -227,12 +243,19 @@ async fn predict(
     let answer = async {
         // Others wait for what comes in a moment, but not for a long body.
         let announced = (bytes.len() <= SHORT).then(|| server.batcher.announce());
-        let (servable, batch) = read(server, target, bytes).await?;
-        let Batch { form, count, values: Values::Float(images) } = batch else {
-            return Err(ApiError::new(Code::Internal, "the images were read as text"));
+        let (servable, batch) = asked(server, target, bytes).await?;
+        let Batch { form, count, values } = batch;
+        let body = match values {
+            Values::Float(images) => {
+                let rows = server.batcher.probabilities(servable, images, announced).await?;
+                written(form, &rows)
+            }
+            Values::Text(files) => {
+                drop(announced);
+                written_readings(form, &read_files(server, files).await?)
+            }
         };
-        let rows = server.batcher.probabilities(servable, images, announced).await?;
-        let mut response = json_answer(written(form, &rows));
+        let mut response = json_answer(body);
         response.extensions_mut().insert(Images(count));
         Ok(response)
     };
@@ -240,7 +263,7 @@ async fn predict(
 }
 
 /// The model and the batch that a body asks for.
-async fn read(
+async fn asked(
     server: &Arc<Server>,
     target: &Target,
     bytes: Bytes,
@@ -271,11 +294,16 @@ fn parse(
         let message = format!("Expected {expected}. Was: tensorflow/serving/predict");
         return Err(ApiError::invalid(message));
     }
-    if !matches!(signature.as_str(), "" | "serving_default") {
-        let message = format!("Serving signature name: \"{signature}\" not found in signature def");
-        return Err(ApiError::invalid(message));
-    }
-    let batch = tensors::batch(&document, &IMAGES, server.limits.instances)?;
+    let input = match signature.as_str() {
+        "" | "serving_default" => &IMAGES,
+        "read" => &FILES,
+        _ => {
+            let message =
+                format!("Serving signature name: \"{signature}\" not found in signature def");
+            return Err(ApiError::invalid(message));
+        }
+    };
+    let batch = tensors::batch(&document, input, server.limits.instances)?;
     Ok((servable, batch))
 }
 
@@ -298,6 +326,53 @@ fn written(form: Form, rows: &[f32]) -> String {
     }
     out.push_str("]}");
     out
+}
+
+/// The text in each image file, and how sure its least sure digit is, 0 where there is none.
+async fn read_files(
+    server: &Arc<Server>,
+    files: Vec<Vec<u8>>,
+) -> Result<Vec<(String, f32)>, ApiError> {
+    let mut readings = Vec::with_capacity(files.len());
+    for (i, file) in files.into_iter().enumerate() {
+        let (_, reading) = read::read_file(server, file).await.map_err(|error| {
+            let message = format!("Failed to read image {i}: {}", error.message);
+            ApiError::new(error.code, message)
+        })?;
+        let confidences = reading.digits().map(|digit| digit.confidence());
+        readings.push((reading.text(), confidences.reduce(f32::min).unwrap_or(0.0)));
+    }
+    Ok(readings)
+}
+
+/// Two outputs by name, instance by instance or each as a whole.
+fn written_readings(form: Form, readings: &[(String, f32)]) -> String {
+    let list = |item: &dyn Fn(&mut String, &(String, f32))| {
+        let mut out = String::from("[");
+        for (i, reading) in readings.iter().enumerate() {
+            out.push_str(if i > 0 { ", " } else { "" });
+            item(&mut out, reading);
+        }
+        out.push(']');
+        out
+    };
+    match form {
+        Form::Row => {
+            let rows = list(&|out, (text, confidence)| {
+                out.push_str("{\"confidence\": ");
+                push_float(out, *confidence);
+                out.push_str(", \"text\": ");
+                push_string(out, text);
+                out.push('}');
+            });
+            format!("{{\"predictions\": {rows}}}")
+        }
+        Form::Column => {
+            let confidences = list(&|out, (_, confidence)| push_float(out, *confidence));
+            let texts = list(&|out, (text, _)| push_string(out, text));
+            format!("{{\"outputs\": {{\"confidence\": {confidences}, \"text\": {texts}}}}}")
+        }
+    }
 }
 
 #[cfg(test)]
@@ -368,5 +443,15 @@ mod tests {
         let expected = "{\"predictions\": [[0.5, 1.0, 0.1, 0.0, 1e-9, 0.0, 0.0, 0.0, 0.0, NaN]]}";
         assert_eq!(written(Form::Row, &row), expected);
         assert_eq!(written(Form::Column, &[]), "{\"outputs\": []}");
+        let readings = [("70\n4".to_owned(), 0.5), (String::new(), 0.0)];
+        assert_eq!(
+            written_readings(Form::Row, &readings),
+            "{\"predictions\": [{\"confidence\": 0.5, \"text\": \"70\\n4\"}, {\"confidence\": 0.0, \
+             \"text\": \"\"}]}"
+        );
+        assert_eq!(
+            written_readings(Form::Column, &readings),
+            "{\"outputs\": {\"confidence\": [0.5, 0.0], \"text\": [\"70\\n4\", \"\"]}}"
+        );
     }
 }

@@ -26,17 +26,31 @@ pub struct Servable {
     pub version: u64,
     pub architecture: &'static str,
     probabilities: Compiled,
+    first_layer: Compiled,
+}
+
+/// The first layer's activations for one image, row by row, each pixel with all its channels.
+pub struct Activations {
+    pub height: usize,
+    pub width: usize,
+    pub channels: usize,
+    pub values: Vec<f32>,
 }
 
 impl Servable {
     /// Compiles a model for batches of 1, 2, 4, ... images.
     fn new(model: Model, version: u64) -> tf::Result<Servable> {
         let architecture = model.name().name();
-        let probabilities = tf::function(move |images: Tensor| nn::softmax(model.logits(&images)?));
+        let probabilities = tf::function({
+            let model = model.clone();
+            move |images: Tensor| nn::softmax(model.logits(&images)?)
+        });
+        let first_layer = tf::function(move |images: Tensor| model.first_layer(&images));
         let servable = Servable {
             version,
             architecture,
             probabilities: Box::new(move |images| probabilities.call(images)),
+            first_layer: Box::new(move |images| first_layer.call(images)),
         };
         let blank = vec![0.0; LARGEST_BATCH * PIXELS];
         let mut batch = 1;
@@ -44,6 +58,7 @@ impl Servable {
             servable.probabilities(&blank[..batch * PIXELS])?;
             batch *= 2;
         }
+        servable.activations(&blank[..PIXELS])?;
         Ok(servable)
     }
 
@@ -61,6 +76,15 @@ impl Servable {
         };
         let rows = (self.probabilities)(images)?;
         Ok(rows.as_slice::<f32>()?[..count * CLASSES].to_vec())
+    }
+
+    /// What the first layer makes of one image.
+    pub fn activations(&self, image: &[f32]) -> tf::Result<Activations> {
+        let maps = (self.first_layer)(Tensor::from_slice(image, [1, SIZE, SIZE, 1])?)?;
+        let [_, height, width, channels] = maps.shape()[..] else {
+            unreachable!("the first layer is a convolution")
+        };
+        Ok(Activations { height, width, channels, values: maps.to_vec::<f32>()? })
     }
 }
 

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Router, middleware};
 use serde_json::json;
 
@@ -17,10 +17,10 @@ use super::error::{ApiError, Code, json_answer};
 use super::limits::Limits;
 use super::log::Log;
 use super::metrics::{Endpoint, Metrics};
-use super::models;
 use super::observe::{about, observe};
 use super::servable::Shelf;
 use super::work::Workers;
+use super::{models, page, read};
 
 /// The server's parts.
 pub struct Server {
@@ -57,7 +57,12 @@ impl Server {
 
 /// All routes.
 pub fn router(server: Arc<Server>) -> Router {
-    Router::new()
+    let mut router = Router::new();
+    for file in page::FILES {
+        router = router.route(file.path, get(move |request| page::send(file, request)));
+    }
+    router
+        .route("/v1/digits:read", post(read::handle))
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
         .route("/monitoring/prometheus/metrics", get(metrics))

@@ -19,7 +19,6 @@ pub struct Input {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dtype {
     Float,
-    #[allow(dead_code, reason = "no signature takes text yet")]
     Text,
 }
 

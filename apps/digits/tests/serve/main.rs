@@ -4,7 +4,8 @@
 
 mod bench;
 mod limits;
+mod page;
+mod read;
 mod replace;
 mod rest;
 mod stop;
-mod watch;

@@ -18,6 +18,8 @@ fn status_and_metadata() {
     assert_eq!(server.get("/v1/models/digits").json(), status);
     assert_eq!(server.get("/v1/models/digits/versions/1").json(), status);
     let metadata = server.get("/v1/models/digits/metadata").json();
+    let read = &metadata["metadata"]["signature_def"]["signature_def"]["read"];
+    assert_eq!(read["inputs"]["image_bytes"]["dtype"], "DT_STRING");
     assert_eq!(
         metadata["model_spec"],
         json!({"name": "digits", "signature_name": "", "version": "1"})

@@ -1,6 +1,27 @@
-//! What those who watch the server get, and pages of other origins.
+//! What the page and those who watch the server get.
 
 use crate::bench::{Server, images, instances, wait_for};
+
+#[test]
+fn the_page_comes_from_here_alone() {
+    let server = Server::start("");
+    let page = server.get("/");
+    assert_eq!(page.status, 200);
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"));
+    assert!(!policy.contains("unsafe"));
+    assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+    assert!(page.text().contains("<title>digits</title>"));
+    let script = server.get("/main.js");
+    assert_eq!(script.header("content-type"), Some("text/javascript; charset=utf-8"));
+    let tag = script.header("etag").unwrap();
+    let again = server.ask("GET", "/main.js", &format!("If-None-Match: {tag}\r\n"), b"");
+    assert_eq!((again.status, again.body.len()), (304, 0));
+    let head = server.ask("HEAD", "/style.css", "", b"");
+    assert_eq!(head.status, 200);
+    assert!(head.header("content-length").unwrap().parse::<usize>().unwrap() > 1000);
+}
 
 #[test]
 fn other_origins_are_let_in_only_where_asked() {
