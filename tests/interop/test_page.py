@@ -326,10 +326,10 @@ def test_what_is_no_image_is_told(visit):
 def test_a_server_that_is_gone_is_told_and_waited_for(visit, fast_model):
     with serving(fast_model) as server:
         page = visit(server.address, expected_wrongs=["ERR_CONNECTION_REFUSED"])
-        write(page, 1)
+        write(page, 1, left=0.05)
         reads(page, "1")
         address = server.address
-    write(page, 7, left=0.5)
+    write(page, 7, left=0.4)
     expect(page.get_by_role("alert")).to_contain_text("The server does not answer.")
     shot(page, "server-gone")
     with serving(fast_model, address=address.removeprefix("http://")):
