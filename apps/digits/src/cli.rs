@@ -43,7 +43,7 @@ pub enum Command {
 Examples:
   digits train
   digits train --model fast                     99 % in a few seconds
-  digits train --model best --checkpoint-dir best   the shipped network, in most of an hour
+  digits train --model best --checkpoint-dir best   the largest network, in an hour or so
   digits train --model all-conv --epochs 3 --out all-conv.safetensors
   digits train --data fashion-mnist/            four IDX files, plain or gzipped
   digits train --logdir runs/1                  curves, weights, misreadings for TensorBoard
@@ -292,8 +292,8 @@ pub enum ModelName {
     AllConv,
     /// Two small convolutions, each with a pooling, and two dense layers: 99 % in a few seconds
     Fast,
-    /// The shipped one: three towers of five convolutions with batch normalisation, for handwriting
-    /// of all sorts; trains for most of an hour
+    /// Three towers of five convolutions with batch normalisation, for handwriting of all sorts; it
+    /// trains for an hour or so
     Best,
 }
 

@@ -1,4 +1,4 @@
-//! The shipped network: several towers of convolutions with batch normalisation, whose scores are
+//! A network for handwriting of all sorts: several towers of convolutions with batch normalisation, whose scores are
 //! averaged.
 
 use tapeflow as tf;
@@ -7,8 +7,8 @@ use tf::{DType, Tensor, Variable};
 
 use super::{CLASSES, max_pool};
 
-/// How many towers there are. They see the same images and differ in their first weights; three
-/// together err a third less often than one.
+/// How many towers there are. They see the same images and differ in their first weights, so that
+/// they err in different places.
 const TOWERS: usize = 3;
 /// The convolutions of a tower: input channels, output channels, and whether a pooling follows.
 const CONVS: [Conv; 5] = [
