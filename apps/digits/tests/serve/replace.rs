@@ -31,13 +31,14 @@ fn a_new_model_takes_over_between_two_requests() {
                     while !stop.load(Ordering::Relaxed) {
                         digits.push(digit(&server));
                     }
+                    // However slow the machine: what is asked now is answered by the new model.
+                    digits.push(digit(&server));
                     digits
                 })
             })
             .collect();
         write_model(&server.model(), 7, None);
         wait_for("the new model", || (version(&server) == "2").then_some(()));
-        thread::sleep(Duration::from_millis(100));
         stop.store(true, Ordering::Relaxed);
         for thread in asking {
             let mut digits = thread.join().unwrap();
@@ -78,7 +79,7 @@ fn half_a_model_is_never_used() {
     assert_eq!(digit(&server), 8);
     fs::write(&path, "not a model").unwrap();
     wait_for("a second refusal", || {
-        (server.metric("digits_model_load_failures_total") == 2.0).then_some(())
+        (server.metric("digits_model_load_failures_total") >= 2.0).then_some(())
     });
     assert_eq!((digit(&server), version(&server).as_str()), (8, "2"));
 }

@@ -2,7 +2,7 @@
 
 const LATEST = 8000;
 const FIRST_PAUSE = 500;
-const LONGEST_PAUSE = 8000;
+const LONGEST_PAUSE = 2000;
 
 /** What may go wrong, by status; what is not here is told in the server's words. */
 const TROUBLES = { 408: "late", 413: "large", 429: "busy", 503: "busy", 504: "late" };
