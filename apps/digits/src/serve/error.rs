@@ -37,6 +37,9 @@ impl Code {
     }
 }
 
+/// The most characters of a message: clients' own words, which it may repeat, can be megabytes.
+const LONGEST_MESSAGE: usize = 1000;
+
 /// A refusal: its code and what the client is told.
 #[derive(Debug, Clone)]
 pub struct ApiError {
@@ -46,7 +49,12 @@ pub struct ApiError {
 
 impl ApiError {
     pub fn new(code: Code, message: impl Into<String>) -> ApiError {
-        ApiError { code, message: message.into() }
+        let mut message = message.into();
+        if let Some((end, _)) = message.char_indices().nth(LONGEST_MESSAGE) {
+            message.truncate(end);
+            message.push('…');
+        }
+        ApiError { code, message }
     }
 
     pub fn invalid(message: impl Into<String>) -> ApiError {

@@ -70,6 +70,15 @@ fn chunks_make_a_body() {
 }
 
 #[test]
+fn a_refusal_repeats_no_more_than_a_little_of_what_it_refuses() {
+    let server = Server::start("");
+    let body = format!(r#"{{"instances": [{{"{}": 1}}]}}"#, "k".repeat(8 << 20));
+    let refused = server.post("/v1/models/digits:predict", body.as_bytes());
+    assert_eq!(refused.status, 400);
+    assert!(refused.error().chars().count() <= 1001, "{} bytes", refused.error().len());
+}
+
+#[test]
 fn slow_clients_are_not_waited_for() {
     let server = Server::start("--patience 2");
     let start = Instant::now();
