@@ -65,8 +65,8 @@ pub fn run(options: &EvaluateOptions) -> Result<(), Failure> {
         report::write(path, &subject, &test, &evaluation)?;
     }
     let accuracy = evaluation.confusion.accuracy();
-    let bins = calibration::bins(&evaluation.readings);
     if options.json {
+        let bins = calibration::bins(&evaluation.readings);
         return output::print(json!({
             "model": options.model,
             "architecture": model.name().name(),

@@ -10,7 +10,7 @@ use std::path::Path;
 use tapeflow as tf;
 
 use self::html::{count, escaped, percent};
-use crate::calibration;
+use crate::calibration::{self, BINS, Bin};
 use crate::dataset::Split;
 use crate::evaluate::{Evaluation, Reading};
 
@@ -41,12 +41,13 @@ pub fn write(
 fn page(subject: &Subject<'_>, split: &Split, evaluation: &Evaluation) -> tf::Result<String> {
     let model = subject.model.file_name().unwrap_or(subject.model.as_os_str());
     let title = format!("How {} reads", escaped(&model.to_string_lossy()));
+    let bins = calibration::bins(&evaluation.readings);
     let sections = [
-        summary(subject, evaluation),
+        summary(subject, evaluation, &bins),
         tables::confusion(&evaluation.confusion),
         tables::digits(&evaluation.confusion),
         misreadings(split, evaluation)?,
-        calibration_section(&evaluation.readings),
+        calibration_section(&bins),
     ];
     Ok(format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -62,10 +63,10 @@ fn page(subject: &Subject<'_>, split: &Split, evaluation: &Evaluation) -> tf::Re
     ))
 }
 
-fn summary(subject: &Subject<'_>, evaluation: &Evaluation) -> String {
+fn summary(subject: &Subject<'_>, evaluation: &Evaluation, bins: &[Bin; BINS]) -> String {
     let (correct, total) = (evaluation.confusion.correct(), evaluation.confusion.total());
     let (low, high) = html::interval(correct, total);
-    let error = calibration::expected_error(&calibration::bins(&evaluation.readings));
+    let error = calibration::expected_error(bins);
     let images = match subject.data {
         None => "test images of MNIST".to_owned(),
         Some(data) => format!("test images in <code>{}</code>", escaped(&data.to_string_lossy())),
@@ -139,8 +140,7 @@ fn misreading(split: &Split, reading: &Reading) -> tf::Result<String> {
     ))
 }
 
-fn calibration_section(readings: &[Reading]) -> String {
-    let bins = calibration::bins(readings);
+fn calibration_section(bins: &[Bin; BINS]) -> String {
     format!(
         "<section aria-labelledby=\"calibration\">\n<h2 id=\"calibration\">Calibration</h2>\n\
          <p>Of what is read with a confidence of 90&nbsp;%, 90&nbsp;% should be right. Points above the line \
@@ -148,9 +148,9 @@ fn calibration_section(readings: &[Reading]) -> String {
          far chance alone could move them (95&nbsp;%). In the mean over all images, confidence and \
          accuracy are <strong>{}</strong> apart: the expected calibration error.</p>\n\
          <div class=\"split\">\n{}{}</div>\n</section>\n",
-        percent(calibration::expected_error(&bins)),
-        chart::calibration(&bins),
-        tables::calibration(&bins),
+        percent(calibration::expected_error(bins)),
+        chart::calibration(bins),
+        tables::calibration(bins),
     )
 }
 

@@ -20,7 +20,8 @@ pub enum Data {
     },
 }
 
-fn number(dtype: DType) -> i64 {
+/// TensorFlow's number of a dtype.
+pub(crate) fn dtype_number(dtype: DType) -> i64 {
     match dtype {
         DType::Float32 => 1,
         DType::Float64 => 2,
@@ -38,11 +39,6 @@ fn number(dtype: DType) -> i64 {
     }
 }
 
-/// TensorFlow's number of a dtype in an `AttrValue`.
-pub(crate) fn dtype_number(dtype: DType) -> i64 {
-    number(dtype)
-}
-
 /// `TensorShapeProto`.
 pub(crate) fn encode_shape(shape: &Shape) -> Message {
     Message::new()
@@ -56,7 +52,7 @@ pub(crate) fn encode_shape(shape: &Shape) -> Message {
 pub(crate) fn encode(data: &Data) -> Result<Message> {
     Ok(match data {
         Data::Tensor(tensor) => Message::new()
-            .int(1, number(tensor.dtype()))
+            .int(1, dtype_number(tensor.dtype()))
             .message(2, encode_shape(tensor.shape()))
             .bytes(4, little_endian(tensor)?),
         Data::Strings { shape, values } => Message::new()
@@ -110,7 +106,7 @@ pub(crate) fn decode(message: &[u8]) -> Result<Data> {
         }
         return Ok(Data::Strings { shape, values: strings });
     }
-    let known = DType::ALL.into_iter().find(|&known| number(known) == dtype);
+    let known = DType::ALL.into_iter().find(|&known| dtype_number(known) == dtype);
     let dtype = known.ok_or_else(|| Error::unsupported(format!("a tensor of dtype {dtype}")))?;
     let spec = Spec::new(dtype, shape);
     let mut bytes = content.unwrap_or(listed);

@@ -1,5 +1,7 @@
 //! Damaged variants of valid files, the same in every run, for the tests of every file reader.
 
+use crate::SplitMix;
+
 /// Calls `check` with `count` variants of `valid`: flipped bits, overwritten, removed, repeated and
 /// added bytes, cuts, and files of nothing but random bytes.
 ///
@@ -11,7 +13,7 @@
 /// assert!(damaged > 90);
 /// ```
 pub fn for_each(valid: &[u8], count: usize, mut check: impl FnMut(&[u8])) {
-    let mut random = SplitMix(valid.len() as u64);
+    let mut random = SplitMix::new(valid.len() as u64);
     for _ in 0..count {
         let mut bytes = valid.to_vec();
         for _ in 0..=random.below(4) {
@@ -23,7 +25,7 @@ pub fn for_each(valid: &[u8], count: usize, mut check: impl FnMut(&[u8])) {
 
 fn mutate(bytes: &mut Vec<u8>, random: &mut SplitMix) {
     if bytes.is_empty() {
-        bytes.push(random.next() as u8);
+        bytes.push(random.bits() as u8);
     }
     // Headers come first and are worth most of the damage.
     let reach = if random.below(2) == 0 { bytes.len() } else { bytes.len().min(160) };
@@ -31,32 +33,15 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut SplitMix) {
     match random.below(8) {
         0 => bytes.truncate(at),
         1 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff, b'"', b'9', b'-'][random.below(8)],
-        2 => bytes[at] = random.next() as u8,
+        2 => bytes[at] = random.bits() as u8,
         3 => drop(bytes.remove(at)),
-        4 => bytes.insert(at, random.next() as u8),
+        4 => bytes.insert(at, random.bits() as u8),
         5 => {
             let end = (at + random.below(32)).min(bytes.len());
             let piece = bytes[at..end].to_vec();
             bytes.splice(at..at, piece);
         }
-        6 if random.below(16) == 0 => bytes.as_mut_slice().fill_with(|| random.next() as u8),
+        6 if random.below(16) == 0 => bytes.as_mut_slice().fill_with(|| random.bits() as u8),
         _ => bytes[at] ^= 1 << random.below(8),
-    }
-}
-
-/// The SplitMix64 generator (Steele, Lea and Flood, 2014).
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
     }
 }

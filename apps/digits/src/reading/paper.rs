@@ -41,7 +41,7 @@ fn is_light_on_dark(picture: &Gray) -> bool {
     let coarse = coarse(picture);
     let (width, height) = (coarse.width, coarse.height);
     let flat: Vec<f32> = if is_tile(picture) {
-        coarse.pixels.iter().map(|&pixel| f32::from(pixel)).collect()
+        coarse.values()
     } else {
         let means = means(&coarse.values(), width, height, (width.max(height) / 8).max(2));
         coarse.pixels.iter().zip(&means).map(|(&pixel, mean)| f32::from(pixel) - mean).collect()

@@ -1,5 +1,8 @@
 //! Pieces of text in a page.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 /// Text as HTML shows it, in an element or a quoted attribute.
 pub fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -53,19 +56,9 @@ pub fn interval(correct: u64, total: u64) -> (f64, f64) {
     (((centre - reach) / scale).max(0.0), ((centre + reach) / scale).min(1.0))
 }
 
-/// RFC 4648.
+/// RFC 4648, with padding.
 pub fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for i in 0..4 {
-            let letter = LETTERS[(bits >> (18 - 6 * i)) as usize & 63];
-            text.push(if i <= chunk.len() { char::from(letter) } else { '=' });
-        }
-    }
-    text
+    STANDARD.encode(bytes)
 }
 
 #[cfg(test)]

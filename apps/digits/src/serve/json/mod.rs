@@ -155,7 +155,7 @@ impl<'a> Value<'a> {
             Node::Null => out.push_str("null"),
             Node::Bool(value) => out.push_str(if value { "true" } else { "false" }),
             Node::Integer(value) => out.push_str(&format!("{value}")),
-            Node::Decimal(value) => write::push_double(out, value),
+            Node::Decimal(value) => push_float(out, value),
             Node::Text { start, end } => push_string(out, &self.text_at(start, end)),
             Node::Array { .. } => {
                 out.push('[');

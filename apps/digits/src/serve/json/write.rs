@@ -1,21 +1,13 @@
 //! Values as TensorFlow Serving writes them.
 
-use std::fmt::Write;
+use std::fmt::{Debug, Write};
 
 /// Appends the shortest digits that read back as the same number; a whole number gets `.0`, what is
 /// not finite is `NaN`, `Infinity` or `-Infinity`.
-pub fn push_float(out: &mut String, value: f32) {
+pub fn push_float(out: &mut String, value: impl Into<f64> + Debug + Copy) {
     match not_finite(value.into()) {
         Some(word) => out.push_str(word),
         // Writing into a string cannot fail.
-        None => _ = write!(out, "{value:?}"),
-    }
-}
-
-/// The same for a number read from JSON.
-pub fn push_double(out: &mut String, value: f64) {
-    match not_finite(value) {
-        Some(word) => out.push_str(word),
         None => _ = write!(out, "{value:?}"),
     }
 }
