@@ -89,6 +89,14 @@ def test_errors(server, client):
         assert response.json()["error"].startswith(message)
 
 
+def test_a_body_that_is_too_long_is_refused_to_a_client_that_sends_it_all(server, client):
+    url = f"{server.address}/v1/models/digits:predict"
+    response = client.post(url, data=b" " * (20 << 20), timeout=30)
+    assert response.status_code == 413
+    assert response.json()["error"] == "The body has more than 16777216 bytes"
+    assert response.headers["Connection"] == "close"
+
+
 def test_python_writes_and_reads_numbers_that_json_lacks(server, client):
     images = batch(2)
     images[1, 3, 3, 0] = np.nan

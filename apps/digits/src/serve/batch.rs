@@ -1,10 +1,10 @@
 //! The thread that runs the network: requests that come together are read together.
 
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use std::{io, mem};
 
 use tokio::sync::oneshot;
 
@@ -39,14 +39,13 @@ pub struct Batcher {
 }
 
 impl Batcher {
-    /// A batcher, and its thread, which ends when the batcher is dropped.
-    pub fn start(most: usize, metrics: Arc<Metrics>) -> io::Result<(Batcher, JoinHandle<()>)> {
+    /// A batcher whose queue holds `most` images, and the runner that a thread is to run.
+    pub fn new(most: usize, metrics: Arc<Metrics>) -> (Batcher, Runner) {
         let (jobs, queue) = channel();
         let on_the_way = Arc::new(Gauge::default());
         let runner =
             Runner { queue, on_the_way: on_the_way.clone(), metrics: metrics.clone(), next: None };
-        let thread = thread::Builder::new().name("network".into()).spawn(move || runner.run())?;
-        Ok((Batcher { jobs, on_the_way, metrics, most }, thread))
+        (Batcher { jobs, on_the_way, metrics, most }, runner)
     }
 
     /// Says that images are on the way, until what is returned is dropped: a batch then waits a
@@ -75,14 +74,15 @@ impl Batcher {
         let (answer, answered) = oneshot::channel();
         let sent = self.jobs.send(Job { servable, images, answer });
         drop(announced);
-        let gone = || ApiError::new(Code::Internal, "The network's thread is gone");
-        sent.map_err(|_| gone())?;
-        let result = answered.await.map_err(|_| gone())?;
+        sent.map_err(|_| ApiError::defect())?;
+        // A job whose batch panicked is dropped with its sender.
+        let result = answered.await.map_err(|_| ApiError::defect())?;
         result.map_err(|why| ApiError::new(Code::Internal, why))
     }
 }
 
-struct Runner {
+/// Runs the network over what the batcher is handed.
+pub struct Runner {
     queue: Receiver<Job>,
     on_the_way: Arc<Gauge>,
     metrics: Arc<Metrics>,
@@ -91,9 +91,10 @@ struct Runner {
 }
 
 impl Runner {
-    fn run(mut self) {
+    /// Ends when the batcher is dropped. A panic costs the batch that it happens in, no other.
+    pub fn run(mut self) {
         while let Some(jobs) = self.gather() {
-            answer(jobs, &self.metrics);
+            let _ = catch_unwind(AssertUnwindSafe(|| answer(jobs, &self.metrics)));
         }
     }
 

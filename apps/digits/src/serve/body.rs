@@ -1,7 +1,7 @@
-//! Reading bodies, with a bound on the bytes of one, of all together, and on the time.
+//! Reading bodies, with a bound on the bytes of one, of all long ones together, and on the time.
 
+use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
@@ -10,40 +10,61 @@ use tokio::time::timeout;
 
 use super::error::{ApiError, Code};
 use super::limits::Limits;
+use super::metrics::Metrics;
 
-/// The memory that bodies take, all together.
-#[derive(Default)]
-pub struct Budget {
-    taken: AtomicUsize,
+/// A body of up to this many bytes is short: it takes nothing of the memory that long ones share, so
+/// that no number of those, however slowly they come, keeps it out.
+pub const SHORT: usize = 64 << 10;
+
+/// A part of the memory that requests share, given back when it is dropped.
+pub struct Share {
+    metrics: Arc<Metrics>,
+    most: usize,
+    taken: usize,
 }
 
-impl Budget {
-    fn take(self: &Arc<Budget>, bytes: usize, most: usize) -> Option<Share> {
-        let grown = |taken: usize| taken.checked_add(bytes).filter(|&taken| taken <= most);
-        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).ok()?;
-        Some(Share { budget: self.clone(), bytes })
+impl Share {
+    /// Nothing yet, of `most` bytes.
+    pub fn new(metrics: Arc<Metrics>, most: usize) -> Share {
+        Share { metrics, most, taken: 0 }
     }
-}
 
-/// A part of the budget, given back when it is dropped.
-struct Share {
-    budget: Arc<Budget>,
-    bytes: usize,
+    /// Takes more, until it is `bytes` in all.
+    pub fn grow_to(&mut self, bytes: usize) -> Result<(), ApiError> {
+        if bytes > self.most {
+            let message = format!("The request takes more than {} bytes of memory", self.most);
+            return Err(ApiError::new(Code::TooLarge, message));
+        }
+        let more = bytes.saturating_sub(self.taken);
+        if !self.metrics.memory.add_up_to(more as u64, self.most as u64) {
+            let message = "Too many large requests at once; try again";
+            return Err(ApiError::new(Code::ResourceExhausted, message));
+        }
+        self.taken += more;
+        Ok(())
+    }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.budget.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.metrics.memory.sub(self.taken as u64);
     }
 }
 
 /// A body that came whole.
 pub struct Bytes {
     bytes: Vec<u8>,
-    _shares: Vec<Share>,
+    share: Share,
 }
 
-impl std::ops::Deref for Bytes {
+impl Bytes {
+    /// Its memory, which what is made of it takes over.
+    pub fn into_share(self) -> Share {
+        self.share
+    }
+}
+
+impl Deref for Bytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -56,14 +77,14 @@ pub async fn read(
     headers: &HeaderMap,
     body: Body,
     limits: &Limits,
-    budget: &Arc<Budget>,
+    share: Share,
 ) -> Result<Bytes, ApiError> {
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let declared = declared.and_then(|text| text.parse::<u64>().ok());
     if declared.is_some_and(|length| length > limits.body as u64) {
         return Err(too_large(limits));
     }
-    let within = timeout(limits.patience, read_all(body, limits, budget));
+    let within = timeout(limits.patience, read_all(body, limits, share));
     within.await.unwrap_or_else(|_| {
         let seconds = limits.patience.as_secs_f64();
         let message = format!("The body did not come within {seconds} s");
@@ -71,26 +92,23 @@ pub async fn read(
     })
 }
 
-async fn read_all(
-    mut body: Body,
-    limits: &Limits,
-    budget: &Arc<Budget>,
-) -> Result<Bytes, ApiError> {
-    let mut read = Bytes { bytes: Vec::new(), _shares: Vec::new() };
+async fn read_all(mut body: Body, limits: &Limits, share: Share) -> Result<Bytes, ApiError> {
+    let mut read = Bytes { bytes: Vec::new(), share };
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| ApiError::invalid(format!("Broken body: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
-        if read.bytes.len() + data.len() > limits.body {
+        let length = read.bytes.len() + data.len();
+        if length > limits.body {
             return Err(too_large(limits));
         }
         // Room is taken as the bytes come: what a client merely declares costs nothing.
-        if read.bytes.len() + data.len() > read.bytes.capacity() {
-            let more = read.bytes.capacity().max(data.len()).max(4096);
-            let share = budget.take(more, limits.bodies).ok_or_else(|| {
-                ApiError::new(Code::ResourceExhausted, "Too many large requests at once; try again")
-            })?;
-            read._shares.push(share);
-            read.bytes.reserve_exact(more);
+        let room = read.bytes.capacity();
+        if length > room {
+            let room = (2 * room).max(4096).min(limits.body).max(length);
+            if room > SHORT {
+                read.share.grow_to(room)?;
+            }
+            read.bytes.reserve_exact(room - read.bytes.len());
         }
         read.bytes.extend_from_slice(&data);
     }

@@ -60,6 +60,11 @@ impl ApiError {
     pub fn invalid(message: impl Into<String>) -> ApiError {
         ApiError::new(Code::InvalidArgument, message)
     }
+
+    /// What a panic is answered with; the log has the panic.
+    pub fn defect() -> ApiError {
+        ApiError::new(Code::Internal, "A defect of digits; its log says more")
+    }
 }
 
 /// The message of a refusal, left in the response for the log.

@@ -1,5 +1,7 @@
 //! How much a client may ask for.
 
+use std::num::NonZero;
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -11,13 +13,15 @@ use crate::cli::ServeOptions;
 pub struct Limits {
     /// Bytes of a body.
     pub body: usize,
-    /// Bytes of all bodies that are being read or worked on.
-    pub bodies: usize,
+    /// Bytes that long bodies and what is made of them take, all together.
+    pub memory: usize,
     /// Images of a predict request.
     pub instances: usize,
     /// Images that wait for the network.
     pub queue: usize,
-    /// Bodies that wait to be decoded.
+    /// Pictures and long JSON that are decoded at once. A picture takes up to some hundred megabytes.
+    pub workers: usize,
+    /// How many of them wait.
     pub waiting: usize,
     /// Open connections.
     pub connections: usize,
@@ -32,9 +36,10 @@ impl Limits {
         let body = options.max_body.saturating_mul(1 << 20);
         Limits {
             body,
-            bodies: body.saturating_mul(16),
+            memory: body.saturating_mul(16),
             instances: options.max_instances,
             queue: options.max_queue,
+            workers: thread::available_parallelism().map_or(1, NonZero::get).min(4),
             waiting: 64,
             connections: options.max_connections.min(descriptors().saturating_sub(SPARE)).max(1),
             answer: options.timeout,
@@ -43,8 +48,8 @@ impl Limits {
     }
 }
 
-/// Descriptors kept for everything but connections.
-const SPARE: usize = 32;
+/// Descriptors kept for everything but open connections.
+pub const SPARE: usize = 32;
 
 /// How many files and connections this process may have open, once it has asked for as many as it
 /// can get: shells start programs with 1024.

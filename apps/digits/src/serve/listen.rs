@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep};
 use tower_service::Service;
 
+use super::limits::SPARE;
 use super::log::Event;
 use super::observe::Peer;
 use super::patience::Patient;
@@ -28,10 +29,14 @@ use super::server::Server;
 
 /// The longest request line and headers, in bytes.
 const LONGEST_HEAD: usize = 64 << 10;
-/// After this long without a request being answered, what is left open is only idle.
+/// After this long without an answer being made or sent, what is left open is only idle.
 const IDLE: Duration = Duration::from_millis(500);
+/// What a client is told that comes when too many are connected.
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\
+    Content-Length: 33\r\nRetry-After: 1\r\nConnection: close\r\n\r\n\
+    {\"error\": \"Too many connections\"}";
 
-/// Serves until `stop` is ready, then until what runs is answered. Whether all of it was.
+/// Serves until `stop` is ready, then until what runs is answered and sent. Whether all of it was.
 pub async fn serve(
     server: Arc<Server>,
     listener: TcpListener,
@@ -40,6 +45,7 @@ pub async fn serve(
 ) -> bool {
     let (stopping, stopped) = watch::channel(false);
     let places = Arc::new(Semaphore::new(server.limits.connections));
+    let doors = Arc::new(Semaphore::new(SPARE / 2));
     let mut stop = pin!(stop);
     let signal = loop {
         let (stream, peer) = tokio::select! {
@@ -55,7 +61,15 @@ pub async fn serve(
         server.metrics.accepted.add(1);
         let Ok(place) = places.clone().try_acquire_owned() else {
             server.metrics.turned_away.add(1);
-            turn_away(&stream);
+            // Those that cannot hear it at once, or come while too many are turned away, are cut off.
+            let _ = stream.try_write(TOO_MANY);
+            if let Ok(door) = doors.clone().try_acquire_owned() {
+                let stream = patient(&server, stream);
+                tokio::spawn(async move {
+                    stream.end().await;
+                    drop(door);
+                });
+            }
             continue;
         };
         let connection = connection(server.clone(), stream, peer, router.clone(), stopped.clone());
@@ -85,12 +99,8 @@ async fn accept_failed(server: &Server, error: &io::Error) {
     }
 }
 
-/// Tells a client that comes when too many are connected, if it can hear it at once.
-fn turn_away(stream: &TcpStream) {
-    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\
-        Content-Length: 33\r\nRetry-After: 1\r\nConnection: close\r\n\r\n\
-        {\"error\": \"Too many connections\"}";
-    let _ = stream.try_write(ANSWER);
+fn patient(server: &Server, stream: TcpStream) -> Patient {
+    Patient::new(stream, server.limits.patience, server.metrics.clone())
 }
 
 async fn connection(
@@ -103,7 +113,7 @@ async fn connection(
     let _open = server.metrics.connections.hold();
     // Answers are written whole; waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
-    let patience = server.limits.patience;
+    let stream = patient(&server, stream);
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(peer));
@@ -114,9 +124,9 @@ async fn connection(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(patience)
+        .header_read_timeout(server.limits.patience)
         .max_buf_size(LONGEST_HEAD)
-        .serve_connection(TokioIo::new(Patient::new(stream, patience)), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     // How a connection ends is the client's affair.
     tokio::select! {
@@ -127,14 +137,14 @@ async fn connection(
     let _ = connection.await;
 }
 
-/// Waits until no request has been answered for a moment: whether that came before the longest that
-/// an answer may take.
+/// Waits until for a moment no answer was made, and none waited for its client to take it: whether
+/// that came before the longest that an answer may take.
 async fn until_idle(server: &Server) -> bool {
     let latest = Instant::now() + server.limits.answer + IDLE;
     let mut idle_since = Instant::now();
     while Instant::now() < latest {
         sleep(Duration::from_millis(10)).await;
-        if server.metrics.in_flight.get() > 0 {
+        if server.metrics.in_flight.get() + server.metrics.sending.get() > 0 {
             idle_since = Instant::now();
         } else if idle_since.elapsed() >= IDLE {
             return true;

@@ -8,8 +8,8 @@ use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{panic, thread};
 
 use axum::http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
@@ -53,16 +53,20 @@ pub struct Log {
 }
 
 impl Log {
-    /// A log, and the thread that writes it until every clone of the log is gone.
-    pub fn start(
-        json: bool,
-        quiet: bool,
-        metrics: Arc<Metrics>,
-    ) -> io::Result<(Log, JoinHandle<()>)> {
+    /// A log, and its lines, which end when every clone of the log is gone.
+    pub fn new(json: bool, quiet: bool, metrics: Arc<Metrics>) -> (Log, Receiver<String>) {
         let (lines, waiting) = sync_channel(LINES);
-        let writer =
-            thread::Builder::new().name("log".into()).spawn(move || write_all(&waiting))?;
-        Ok((Log { lines, json, quiet, metrics }, writer))
+        (Log { lines, json, quiet, metrics }, waiting)
+    }
+
+    /// Tells of panics, on whatever thread: standard error then has lines of the log alone.
+    pub fn tell_panics(&self) {
+        let log = self.clone();
+        panic::set_hook(Box::new(move |panic| {
+            let thread = thread::current();
+            let name = thread.name().unwrap_or("without a name");
+            log.tell(Event::Trouble { what: format!("a defect: thread {name} {panic}") });
+        }));
     }
 
     pub fn tell(&self, event: Event) {
@@ -78,7 +82,8 @@ impl Log {
     }
 }
 
-fn write_all(waiting: &Receiver<String>) {
+/// Writes lines until they end.
+pub fn write_all(waiting: &Receiver<String>) {
     let mut out = BufWriter::new(io::stderr());
     while let Ok(line) = waiting.recv() {
         // That nobody reads it is no reason to stop.
@@ -150,8 +155,7 @@ fn for_people(now: SystemTime, event: Event) -> String {
                 Some(1) => write!(line, ", 1 image"),
                 Some(images) => write!(line, ", {images} images"),
             };
-            // A client's words must not look like lines of the log.
-            error.as_ref().map_or(Ok(()), |error| write!(line, ": {}", error.escape_debug()))
+            error.as_ref().map_or(Ok(()), |error| write!(line, ": {error}"))
         }
         Event::Model { version, architecture } => {
             write!(line, " the model file changed: version {version}, {architecture}, is in use")
@@ -168,6 +172,18 @@ fn for_people(now: SystemTime, event: Event) -> String {
         }
         Event::Trouble { what } => write!(line, " {what}"),
     };
+    on_one_line(&line)
+}
+
+/// The text without what would end a line, or move or color a terminal: clients choose some of it.
+fn on_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '"' | '\'' | '\\' => line.push(character),
+            _ => line.extend(character.escape_debug()),
+        }
+    }
     line
 }
 
@@ -226,22 +242,30 @@ mod tests {
             status: StatusCode::BAD_REQUEST,
             took: Duration::from_micros(1234),
             images: Some(3),
-            error: Some("two\nlines".into()),
+            error: Some("two\nlines, \"quoted\" \u{1b}[31m\u{9b}\u{202e}é".into()),
         }))
     }
 
     #[test]
     fn an_event_is_a_line() {
         let line = for_people(UNIX_EPOCH, request());
-        let expected =
-            "00:00:00.000 400 POST /v1/models/digits:predict 1.2 ms, 3 images: two\\nlines";
+        let expected = "00:00:00.000 400 POST /v1/models/digits:predict 1.2 ms, 3 images: \
+            two\\nlines, \"quoted\" \\u{1b}[31m\\u{9b}\\u{202e}é";
         assert_eq!(line, expected);
-        let line: Value = serde_json::from_str(&for_machines(UNIX_EPOCH, request())).unwrap();
+        let why = "model\n.safetensors: unreadable".to_owned();
+        for event in [Event::Trouble { what: why.clone() }, Event::ModelRefused { why }] {
+            let line = for_people(UNIX_EPOCH, event);
+            assert!(line.contains(r"model\n.safetensors"), "{line}");
+        }
+        let line = for_machines(UNIX_EPOCH, request());
+        assert!(!line.contains(['\n', '\u{1b}']), "{line}");
+        let line: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(
             line,
             json!({"time": "1970-01-01T00:00:00.000Z", "level": "info", "event": "request",
                 "method": "POST", "path": "/v1/models/digits:predict", "status": 400, "ms": 1.234,
-                "peer": null, "images": 3, "error": "two\nlines"})
+                "peer": null, "images": 3,
+                "error": "two\nlines, \"quoted\" \u{1b}[31m\u{9b}\u{202e}é"})
         );
     }
 }

@@ -53,10 +53,16 @@ pub struct Metrics {
     pub queue: Gauge,
     /// Images given up by their clients before the network came to them.
     pub abandoned: Counter,
+    /// Connections whose client has yet to take some of its answer.
+    pub sending: Gauge,
+    /// Bytes that long bodies and what is made of them take.
+    pub memory: Gauge,
     pub connections: Gauge,
     pub accepted: Counter,
     /// Connections turned away because too many were open.
     pub turned_away: Counter,
+    /// Looks at the model file.
+    pub model_looks: Counter,
     pub model_loads: Counter,
     pub model_failures: Counter,
     pub lost_log_lines: Counter,
@@ -73,9 +79,12 @@ impl Metrics {
             compute: Histogram::new(SECONDS),
             queue: Gauge::default(),
             abandoned: Counter::default(),
+            sending: Gauge::default(),
+            memory: Gauge::default(),
             connections: Gauge::default(),
             accepted: Counter::default(),
             turned_away: Counter::default(),
+            model_looks: Counter::default(),
             model_loads: Counter::default(),
             model_failures: Counter::default(),
             lost_log_lines: Counter::default(),
@@ -116,6 +125,8 @@ impl Metrics {
         for (name, help, gauge) in [
             ("digits_requests_in_flight", "Requests being answered.", &self.in_flight),
             ("digits_queue_images", "Images that wait for the network.", &self.queue),
+            ("digits_connections_sending", "Answers that wait for their clients.", &self.sending),
+            ("digits_long_bodies_bytes", "Memory that long requests hold.", &self.memory),
             ("digits_connections", "Open connections.", &self.connections),
         ] {
             out.head(name, "gauge", help);
@@ -125,6 +136,7 @@ impl Metrics {
             ("digits_connections_total", "Connections accepted.", &self.accepted),
             ("digits_connections_turned_away_total", "Too many were open.", &self.turned_away),
             ("digits_abandoned_images_total", "Given up by their clients.", &self.abandoned),
+            ("digits_model_looks_total", "Looks at the model file.", &self.model_looks),
             ("digits_model_loads_total", "Models put to use.", &self.model_loads),
             ("digits_model_load_failures_total", "Models refused.", &self.model_failures),
             ("digits_log_lines_lost_total", "Nobody took them.", &self.lost_log_lines),

@@ -23,11 +23,14 @@ mod server;
 mod tensors;
 mod work;
 
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
-use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use std::{io, panic};
 
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
@@ -59,17 +62,16 @@ pub fn run(options: &ServeOptions) -> Result<(), Failure> {
     let limits = Limits::new(options);
     let metrics = Arc::new(Metrics::new());
     let shelf = Shelf::open(path)?;
-    let failed = |error: std::io::Error| Failure::Failed(format!("starting a thread: {error}"));
-    let (log, log_writer) =
-        Log::start(options.json, options.quiet, metrics.clone()).map_err(failed)?;
-    let (batcher, _) = Batcher::start(limits.queue, metrics.clone()).map_err(failed)?;
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let (log, lines) = Log::new(options.json, options.quiet, metrics.clone());
+    let log_writer = start("log", move || log::write_all(&lines))?;
+    let (batcher, runner) = Batcher::new(limits.queue, metrics.clone());
+    start("network", move || runner.run())?;
+    log.tell_panics();
     let server = Arc::new(Server {
         limits,
         shelf,
         batcher,
-        workers: Workers::new(cores, limits.waiting),
-        budget: Arc::default(),
+        workers: Workers::new(limits.workers, limits.waiting),
         metrics,
         log,
         cors: options.cors.clone(),
@@ -78,19 +80,29 @@ pub fn run(options: &ServeOptions) -> Result<(), Failure> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(THREADS)
         // One is for looking at the model file.
-        .max_blocking_threads(cores + 1)
+        .max_blocking_threads(limits.workers + 1)
         .enable_all()
         .build()
-        .map_err(failed)?;
+        .map_err(not_started)?;
     let done = runtime.block_on(serve(server, options));
     runtime.shutdown_timeout(REST);
+    // The log ends with the last who may tell something.
+    let _ = panic::take_hook();
     wait_for(&log_writer);
     done
 }
 
+fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Failure> {
+    thread::Builder::new().name(name.into()).spawn(work).map_err(not_started)
+}
+
+fn not_started(error: io::Error) -> Failure {
+    Failure::Failed(format!("starting a thread: {error}"))
+}
+
 async fn serve(server: Arc<Server>, options: &ServeOptions) -> Result<(), Failure> {
     let address = options.addr;
-    let cannot = |error: std::io::Error| {
+    let cannot = |error: io::Error| {
         Failure::Failed(format!(
             "cannot listen on {address}: {error}; another address is chosen with --addr"
         ))
@@ -121,13 +133,13 @@ async fn watch(server: Arc<Server>, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
         let server = server.clone();
-        // What goes wrong in there must not end the watch.
+        // A panic in there, which the log tells, must not end the watch.
         let _ = spawn_blocking(move || server.shelf.look(&server.log, &server.metrics)).await;
     }
 }
 
 /// Ready at the first signal to stop. The second ends the process where it is.
-fn stop_signal(server: Arc<Server>) -> std::io::Result<impl Future<Output = &'static str>> {
+fn stop_signal(server: Arc<Server>) -> io::Result<impl Future<Output = &'static str>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     Ok(async move {

@@ -7,7 +7,7 @@ use axum::http::{Method, request::Parts};
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::body::Bytes;
+use super::body::{Bytes, SHORT, Share};
 use super::error::{ApiError, Code, json_answer};
 use super::json::{Document, push_float, push_string};
 use super::metrics::Endpoint;
@@ -20,8 +20,6 @@ use crate::model::{CLASSES, SIZE};
 
 /// The name that the model is served under.
 const NAME: &str = "digits";
-/// Bodies shorter than this are parsed where they were read; a thread would cost more.
-const SHORT: usize = 64 << 10;
 
 /// The input of the signature `serving_default`: images as the network takes them.
 const IMAGES: Input = Input { name: "images", dtype: Dtype::Float, shape: &[SIZE, SIZE, 1] };
@@ -243,7 +241,7 @@ async fn predict(
     let answer = async {
         // Others wait for what comes in a moment, but not for a long body.
         let announced = (bytes.len() <= SHORT).then(|| server.batcher.announce());
-        let (servable, batch) = asked(server, target, bytes).await?;
+        let Request { servable, batch, _share } = request(server, target, bytes).await?;
         let Batch { form, count, values } = batch;
         let body = match values {
             Values::Float(images) => {
@@ -252,7 +250,7 @@ async fn predict(
             }
             Values::Text(files) => {
                 drop(announced);
-                written_readings(form, &read_files(server, files).await?)
+                written_readings(form, &read_files(server, &servable, files).await?)
             }
         };
         let mut response = json_answer(body);
@@ -262,25 +260,30 @@ async fn predict(
     server.in_time(answer).await
 }
 
-/// The model and the batch that a body asks for.
-async fn asked(
-    server: &Arc<Server>,
-    target: &Target,
-    bytes: Bytes,
-) -> Result<(Arc<Servable>, Batch), ApiError> {
-    if bytes.len() <= SHORT {
-        return parse(server, target, &bytes);
-    }
-    let (worker, target) = (server.clone(), target.clone());
-    server.workers.run(move || parse(&worker, &target, &bytes)).await?
+/// What a body asks for.
+struct Request {
+    servable: Arc<Servable>,
+    batch: Batch,
+    /// The memory that the batch takes.
+    _share: Share,
 }
 
-fn parse(
-    server: &Server,
-    target: &Target,
-    bytes: &[u8],
-) -> Result<(Arc<Servable>, Batch), ApiError> {
-    let document = Document::parse(bytes).map_err(ApiError::invalid)?;
+/// Takes a body apart: a short one where it was read, since a thread would cost more.
+async fn request(server: &Arc<Server>, target: &Target, bytes: Bytes) -> Result<Request, ApiError> {
+    if bytes.len() <= SHORT {
+        return parse(server, target, bytes);
+    }
+    let (worker, target) = (server.clone(), target.clone());
+    server.workers.run(move || parse(&worker, &target, bytes)).await?
+}
+
+fn parse(server: &Server, target: &Target, bytes: Bytes) -> Result<Request, ApiError> {
+    let mut nodes = server.share();
+    if bytes.len() > SHORT {
+        // The nodes, and the values for as long as there is the text too.
+        nodes.grow_to(Document::memory(&bytes) + bytes.len())?;
+    }
+    let document = Document::parse(&bytes).map_err(ApiError::invalid)?;
     let signature = tensors::signature_name(&document)?;
     let servable = servable(server, target)?;
     let expected = match target.asked {
@@ -304,7 +307,9 @@ fn parse(
         }
     };
     let batch = tensors::batch(&document, input, server.limits.instances)?;
-    Ok((servable, batch))
+    drop(document);
+    // Values of the right shape take hardly more than the text that they are from.
+    Ok(Request { servable, batch, _share: bytes.into_share() })
 }
 
 fn written(form: Form, rows: &[f32]) -> String {
@@ -331,11 +336,12 @@ fn written(form: Form, rows: &[f32]) -> String {
 /// The text in each image file, and how sure its least sure digit is, 0 where there is none.
 async fn read_files(
     server: &Arc<Server>,
+    servable: &Arc<Servable>,
     files: Vec<Vec<u8>>,
 ) -> Result<Vec<(String, f32)>, ApiError> {
     let mut readings = Vec::with_capacity(files.len());
     for (i, file) in files.into_iter().enumerate() {
-        let (_, reading) = read::read_file(server, file).await.map_err(|error| {
+        let reading = read::read_file(server, servable, file).await.map_err(|error| {
             let message = format!("Failed to read image {i}: {}", error.message);
             ApiError::new(error.code, message)
         })?;

@@ -1,7 +1,11 @@
 //! What every request has: a line in the log, its place in the counters, safe headers.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use axum::extract::{Request, State};
@@ -33,7 +37,7 @@ pub fn about(endpoint: Endpoint, answer: Result<Response, ApiError>) -> Response
 const HEADERS: [(HeaderName, &str); 5] = [
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; \
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
          connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -49,7 +53,7 @@ pub async fn observe(State(server): State<Arc<Server>>, request: Request, next: 
     let cors = server.cors.as_ref().filter(|_| request.headers().contains_key(header::ORIGIN));
     let mut response = match (cors, request.method()) {
         (Some(_), &Method::OPTIONS) => StatusCode::NO_CONTENT.into_response(),
-        _ => next.run(request).await,
+        _ => caught(next.run(request)).await,
     };
     observation.finish(&response);
     let headers = response.headers_mut();
@@ -68,6 +72,16 @@ pub async fn observe(State(server): State<Arc<Server>>, request: Request, next: 
         headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     }
     response
+}
+
+/// What a handler answers; one that panics leaves the connection and all others as they are.
+async fn caught(handler: impl Future<Output = Response>) -> Response {
+    let mut handler = pin!(handler);
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(context)));
+        polled.unwrap_or_else(|_| Poll::Ready(ApiError::defect().into_response()))
+    })
+    .await
 }
 
 /// A request until it is answered. One that is dropped before, because its client hung up, is

@@ -1,26 +1,45 @@
-//! A connection that is given up when its client takes nothing of what it is sent.
+//! A connection that is given up when its client takes nothing of what it is sent, and that ends
+//! without cutting off what it was sent last.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::metrics::Metrics;
+
+/// The most that is read, to be thrown away, from a client that still sends when it is to end.
+const MOST_LEFT: usize = 64 << 20;
+
 /// A stream whose writes fail where none makes progress for so long.
 pub struct Patient {
     stream: TcpStream,
     patience: Duration,
-    /// Runs while a write waits.
+    metrics: Arc<Metrics>,
+    /// Runs while a write waits, and at the end.
     deadline: Pin<Box<Sleep>>,
-    waiting: bool,
+    /// Whether a write waits.
+    sending: bool,
+    /// At the end: how much more is read.
+    left: Option<usize>,
 }
 
 impl Patient {
-    pub fn new(stream: TcpStream, patience: Duration) -> Patient {
-        Patient { stream, patience, deadline: Box::pin(sleep(patience)), waiting: false }
+    pub fn new(stream: TcpStream, patience: Duration, metrics: Arc<Metrics>) -> Patient {
+        let deadline = Box::pin(sleep(patience));
+        Patient { stream, patience, metrics, deadline, sending: false, left: None }
+    }
+
+    /// Ends the connection as HTTP does that has no more to say.
+    pub async fn end(mut self) {
+        // How it ends is the client's affair.
+        let _ = poll_fn(|context| Pin::new(&mut self).poll_shutdown(context)).await;
     }
 
     /// Passes on what a write came to; one that waits for too long fails.
@@ -30,17 +49,35 @@ impl Patient {
         result: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if result.is_ready() {
-            self.waiting = false;
+            self.end_sending();
             return result;
         }
-        if !self.waiting {
-            self.waiting = true;
-            self.deadline.as_mut().reset(Instant::now() + self.patience);
+        if !self.sending {
+            self.sending = true;
+            self.metrics.sending.add(1);
+            self.start_waiting();
         }
         match self.deadline.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    fn start_waiting(&mut self) {
+        self.deadline.as_mut().reset(Instant::now() + self.patience);
+    }
+
+    fn end_sending(&mut self) {
+        if self.sending {
+            self.sending = false;
+            self.metrics.sending.sub(1);
+        }
+    }
+}
+
+impl Drop for Patient {
+    fn drop(&mut self) {
+        self.end_sending();
     }
 }
 
@@ -81,7 +118,32 @@ impl AsyncWrite for Patient {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
+    /// Ends the sending, then reads until the client ends too, for a while. A connection closed over
+    /// what was never read is reset, and the client may lose the answer that it was just sent.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let mut left = match self.left {
+            Some(left) => left,
+            None => {
+                ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+                self.start_waiting();
+                MOST_LEFT
+            }
+        };
+        let mut scratch = [0; 16 << 10];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            let read = Pin::new(&mut self.stream).poll_read(context, &mut buffer);
+            match (read, buffer.filled().len()) {
+                (Poll::Pending, _) => {
+                    self.left = Some(left);
+                    return self.deadline.as_mut().poll(context).map(Ok);
+                }
+                (Poll::Ready(Ok(())), 1..) if left > 0 => {
+                    left = left.saturating_sub(buffer.filled().len());
+                }
+                // The client has ended, or nobody waits for it any more.
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
     }
 }

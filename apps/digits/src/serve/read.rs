@@ -51,7 +51,8 @@ async fn read(server: &Arc<Server>, request: Request) -> Result<Response, ApiErr
     let file = server.body(&parts.headers, body).await?;
     server
         .in_time(async {
-            let (servable, reading) = read_file(server, file).await?;
+            let servable = server.shelf.current();
+            let reading = read_file(server, &servable, file).await?;
             let answer = answer(wanted, &servable, &reading)?;
             let mut response = json_answer(answer.to_string());
             response.extensions_mut().insert(Images(reading.digits().count()));
@@ -60,11 +61,12 @@ async fn read(server: &Arc<Server>, request: Request) -> Result<Response, ApiErr
         .await
 }
 
-/// Reads an image file: the digits in it, and the model that read them.
+/// Reads an image file with this model.
 pub async fn read_file(
     server: &Arc<Server>,
+    servable: &Arc<Servable>,
     file: impl Deref<Target = [u8]> + Send + 'static,
-) -> Result<(Arc<Servable>, Reading), ApiError> {
+) -> Result<Reading, ApiError> {
     let find = move || reading::find(&file, MOST_PIXELS);
     let found = server.workers.run(find).await?.map_err(ApiError::invalid)?;
     let pixels = found.images();
@@ -74,10 +76,9 @@ pub async fn read_file(
         return Err(ApiError::invalid(message));
     }
     let images = pixels.as_flattened().iter().map(|&pixel| ink(pixel)).collect();
-    let servable = server.shelf.current();
     let announced = Some(server.batcher.announce());
     let rows = server.batcher.probabilities(servable.clone(), images, announced).await?;
-    Ok((servable, found.read(&rows)))
+    Ok(found.read(&rows))
 }
 
 fn ink(pixel: u8) -> f32 {

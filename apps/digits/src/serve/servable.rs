@@ -1,6 +1,7 @@
 //! The model in use, and how a changed file takes its place.
 
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
@@ -18,6 +19,8 @@ use crate::model_file;
 pub const PIXELS: usize = SIZE * SIZE;
 /// The most images that the network reads at once.
 pub const LARGEST_BATCH: usize = 64;
+/// TensorFlow Serving's versions are signed.
+const HIGHEST_VERSION: u64 = i64::MAX as u64;
 
 type Compiled = Box<dyn Fn(Tensor) -> tf::Result<Tensor> + Send + Sync>;
 
@@ -62,6 +65,16 @@ impl Servable {
         Ok(servable)
     }
 
+    /// One whose network is this function.
+    #[cfg(test)]
+    pub fn made_up(
+        version: u64,
+        network: impl Fn(Tensor) -> tf::Result<Tensor> + Send + Sync + 'static,
+    ) -> Servable {
+        let first_layer = Box::new(Ok);
+        Servable { version, architecture: "none", probabilities: Box::new(network), first_layer }
+    }
+
     /// The probabilities of the digits, ten for each of up to [`LARGEST_BATCH`] images, ink 0 to 1.
     pub fn probabilities(&self, images: &[f32]) -> tf::Result<Vec<f32>> {
         let count = images.len() / PIXELS;
@@ -88,15 +101,20 @@ impl Servable {
     }
 }
 
-/// Holds the model in use, and watches its file.
+/// Holds the model in use.
 pub struct Shelf {
-    path: PathBuf,
     current: RwLock<Arc<Servable>>,
-    watched: Mutex<Watched>,
+    /// The file that it is from and that may be replaced, if it is from one.
+    file: Option<Watched>,
 }
 
-/// What was last seen of the file.
 struct Watched {
+    path: PathBuf,
+    seen: Mutex<Seen>,
+}
+
+/// What was last seen of a file.
+struct Seen {
     /// When the file looked like this, it was read, or refused.
     settled: Option<Stamp>,
     /// It looked like this when it was last looked at.
@@ -125,43 +143,52 @@ impl Stamp {
 }
 
 impl Shelf {
-    /// Loads the model that is served first.
+    /// Holds the model of a file, which may be replaced.
     pub fn open(path: &Path) -> Result<Shelf, Failure> {
         let stamp = Stamp::of(path);
-        let (model, version) = model_file::load_versioned(path)?;
-        let servable = Servable::new(model, version.unwrap_or(1))?;
-        Ok(Shelf {
-            path: path.into(),
-            current: RwLock::new(Arc::new(servable)),
-            watched: Mutex::new(Watched { settled: stamp, last: stamp }),
-        })
+        let servable = load(path, 1)?;
+        let seen = Mutex::new(Seen { settled: stamp, last: stamp });
+        Ok(Shelf { file: Some(Watched { path: path.into(), seen }), ..Shelf::new(servable) })
+    }
+
+    /// Holds a model that comes from no file.
+    pub fn new(servable: Servable) -> Shelf {
+        Shelf { current: RwLock::new(Arc::new(servable)), file: None }
     }
 
     pub fn current(&self) -> Arc<Servable> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub fn put(&self, next: Servable) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+    }
+
     /// Looks at the file once. One that has changed, and has then stayed the same from one look to
     /// the next and while it was read, takes the place of the model in use, under a higher version.
     /// One that cannot be used is told of once and otherwise ignored.
     pub fn look(&self, log: &Log, metrics: &Metrics) {
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let stamp = Stamp::of(&self.path);
-        let stayed = stamp == watched.last;
-        watched.last = stamp;
+        let Some(Watched { path, seen }) = &self.file else { return };
+        metrics.model_looks.add(1);
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamp = Stamp::of(path);
+        let stayed = stamp == seen.last;
+        seen.last = stamp;
         // A file that is gone is being replaced, or was never needed again.
-        if stamp.is_none() || !stayed || stamp == watched.settled {
+        if stamp.is_none() || !stayed || stamp == seen.settled {
             return;
         }
-        let loaded = self.load_next();
-        if Stamp::of(&self.path) != stamp {
+        let next = self.current().version + 1;
+        let loaded = catch_unwind(AssertUnwindSafe(|| load(path, next)))
+            .unwrap_or_else(|_| Err(Failure::Failed("reading it met a defect of digits".into())));
+        if Stamp::of(path) != stamp {
             return;
         }
-        watched.settled = stamp;
+        seen.settled = stamp;
         match loaded {
             Ok(next) => {
                 let (version, architecture) = (next.version, next.architecture);
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+                self.put(next);
                 metrics.model_loads.add(1);
                 log.tell(Event::Model { version, architecture });
             }
@@ -171,10 +198,18 @@ impl Shelf {
             }
         }
     }
+}
 
-    fn load_next(&self) -> Result<Servable, Failure> {
-        let (model, version) = model_file::load_versioned(&self.path)?;
-        let next = self.current().version + 1;
-        Ok(Servable::new(model, version.unwrap_or(next).max(next))?)
+/// Reads a model file, which is served under the version that it names if that is no lower than
+/// `next`, else under `next`.
+fn load(path: &Path, next: u64) -> Result<Servable, Failure> {
+    let (model, named) = model_file::load_versioned(path)?;
+    let version = named.unwrap_or(next).max(next);
+    if version > HIGHEST_VERSION {
+        return Err(Failure::Input(format!(
+            "{}: it would be version {version}; the highest is {HIGHEST_VERSION}",
+            path.display()
+        )));
     }
+    Ok(Servable::new(model, version)?)
 }

@@ -12,7 +12,7 @@ use axum::{Router, middleware};
 use serde_json::json;
 
 use super::batch::Batcher;
-use super::body::{self, Budget, Bytes};
+use super::body::{self, Bytes, Share};
 use super::error::{ApiError, Code, json_answer};
 use super::limits::Limits;
 use super::log::Log;
@@ -28,7 +28,6 @@ pub struct Server {
     pub shelf: Shelf,
     pub batcher: Batcher,
     pub workers: Workers,
-    pub budget: Arc<Budget>,
     pub metrics: Arc<Metrics>,
     pub log: Log,
     /// The origin that other pages may ask from.
@@ -39,7 +38,12 @@ pub struct Server {
 impl Server {
     /// Reads a body within the limits.
     pub async fn body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
-        body::read(headers, body, &self.limits, &self.budget).await
+        body::read(headers, body, &self.limits, self.share()).await
+    }
+
+    /// A share, still empty, of the memory of long requests.
+    pub fn share(&self) -> Share {
+        Share::new(self.metrics.clone(), self.limits.memory)
     }
 
     /// An answer, if it comes in time.

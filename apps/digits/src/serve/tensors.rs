@@ -45,13 +45,6 @@ impl Values {
             Dtype::Text => Values::Text(Vec::new()),
         }
     }
-
-    fn len(&self) -> usize {
-        match self {
-            Values::Float(values) => values.len(),
-            Values::Text(values) => values.len(),
-        }
-    }
 }
 
 /// In which of the two forms the answer goes back.
@@ -118,7 +111,6 @@ fn too_many(count: usize, most: usize) -> ApiError {
 fn rows(instances: Value, input: &Input) -> Result<Batch, ApiError> {
     let is_object = |value: Value| value.members().is_some() && !is_base64(value);
     let mut values = Values::new(input.dtype);
-    let mut first: Option<(Vec<usize>, usize)> = None;
     let mut objects = false;
     let mut count = 0;
     for element in instances.elements().into_iter().flatten() {
@@ -157,30 +149,21 @@ fn rows(instances: Value, input: &Input) -> Result<Batch, ApiError> {
         };
         let failed =
             |why: String| described(key.clone(), format!("Error: INVALID_ARGUMENT: {why}"));
+        // The shape comes first: whatever else is wrong, no more values are made than it has.
         let shape = shape_of(item);
-        let before = values.len();
-        fill(item, 0, &shape, &mut values).map_err(failed)?;
-        let size = values.len() - before;
-        match &first {
-            None => {
-                if let Some(why) = mismatch(&shape, input) {
-                    return Err(failed(why));
+        if shape != input.shape {
+            return Err(failed(match (size(input.shape), size(&shape)) {
+                _ if count == 0 => mismatch(&shape, input),
+                (expected, got) if expected != got => {
+                    format!("Expecting tensor size: {expected} but got: {got}")
                 }
-                first = Some((shape, size));
-            }
-            Some((_, expected)) if *expected != size => {
-                return Err(failed(format!("Expecting tensor size: {expected} but got: {size}")));
-            }
-            Some((expected, _)) if *expected != shape => {
-                let why = format!(
-                    "Expecting shape {} but got: {}",
-                    bracketed(expected),
-                    bracketed(&shape)
-                );
-                return Err(failed(why));
-            }
-            Some(_) => {}
+                _ => {
+                    let (expected, got) = (bracketed(input.shape), bracketed(&shape));
+                    format!("Expecting shape {expected} but got: {got}")
+                }
+            }));
         }
+        fill(item, 0, &shape, &mut values).map_err(failed)?;
         count += 1;
     }
     Ok(Batch { form: Form::Row, count, values })
@@ -204,21 +187,22 @@ fn columns(inputs: Value, input: &Input, most: usize) -> Result<Batch, ApiError>
     if count > most {
         return Err(too_many(count, most));
     }
+    // A batch of nothing does not say what it is nothing of.
+    if count > 0 && instance != input.shape {
+        return Err(ApiError::invalid(mismatch(instance, input)));
+    }
     let mut values = Values::new(input.dtype);
     fill(tensor, 0, &shape, &mut values).map_err(ApiError::invalid)?;
-    // A batch of nothing does not say what it is nothing of.
-    match mismatch(instance, input) {
-        Some(why) if count > 0 => Err(ApiError::invalid(why)),
-        _ => Ok(Batch { form: Form::Column, count, values }),
-    }
+    Ok(Batch { form: Form::Column, count, values })
 }
 
-fn mismatch(shape: &[usize], input: &Input) -> Option<String> {
-    (shape != input.shape).then(|| {
-        let Input { name, shape: expected, .. } = input;
-        let (got, expected) = (bracketed(shape), bracketed(expected));
-        format!("an instance of input {name} has shape {got}; the model takes {expected}")
-    })
+fn mismatch(shape: &[usize], input: &Input) -> String {
+    let (got, expected) = (bracketed(shape), bracketed(input.shape));
+    format!("an instance of input {} has shape {got}; the model takes {expected}", input.name)
+}
+
+fn size(shape: &[usize]) -> usize {
+    shape.iter().fold(1, |size, &length| size.saturating_mul(length))
 }
 
 /// `[28,28,1]`
@@ -413,7 +397,8 @@ mod tests {
                 r#"{"instances": [[1, [2]]]}"#,
                 "Encountered list at unexpected level: 1 expected < 1",
             ),
-            (r#"{"instances": [[[1], 2]]}"#, "found at incorrect level: 2 in the JSON DOM."),
+            (r#"{"instances": [[[1], 2]]}"#, "has shape [2,1]; the model takes [2]"),
+            (r#"{"inputs": [[1, 2], 3]}"#, "found at incorrect level: 2 in the JSON DOM."),
             (
                 r#"{"instances": [[1, 2], [3]]}"#,
                 "Failed to process element: 1 of 'instances' list. Error: INVALID_ARGUMENT: Expecting \
@@ -464,8 +449,11 @@ mod tests {
                 let _ = signature_name(&document);
                 for input in [&PAIRS, &BYTES] {
                     if let Ok(batch) = batch(&document, input, 4) {
-                        let values: usize = input.shape.iter().product();
-                        assert_eq!(batch.values.len(), batch.count * values);
+                        let values = match batch.values {
+                            Values::Float(values) => values.len(),
+                            Values::Text(values) => values.len(),
+                        };
+                        assert_eq!(values, batch.count * size(input.shape));
                     }
                 }
             }

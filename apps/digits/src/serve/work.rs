@@ -1,4 +1,4 @@
-//! Work that takes a core: decoding pictures and long JSON, on as many threads as there are cores.
+//! Work that takes a core and much memory, decoding pictures and long JSON, on few threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use tokio::task;
 
 use super::error::{ApiError, Code};
 
-/// Admits work to the cores; a few may wait, the rest is turned away.
+/// Admits work to the cores; some of it may wait, the rest is turned away.
 #[derive(Clone)]
 pub struct Workers {
     cores: Arc<Semaphore>,
@@ -34,9 +34,7 @@ impl Workers {
             let _core = core;
             work()
         };
-        task::spawn_blocking(work).await.map_err(|_| {
-            ApiError::new(Code::Internal, "The request could not be worked on: a defect of digits")
-        })
+        task::spawn_blocking(work).await.map_err(|_| ApiError::defect())
     }
 }
 

@@ -121,11 +121,20 @@ impl Server {
         self.post("/v1/models/digits:predict", body.as_bytes())
     }
 
-    /// The value of a line in the metrics.
+    /// The value of a metric.
     pub fn metric(&self, name: &str) -> f64 {
         let text = self.get("/metrics").text();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().unwrap())
+        metric_in(&text, name).unwrap_or_else(|| panic!("no {name} in\n{text}"))
+    }
+
+    /// How many requests were answered so; what never happened is not in the metrics.
+    pub fn answered(&self, endpoint: &str, status: u16) -> f64 {
+        let text = self.get("/metrics").text();
+        assert!(text.contains("# TYPE digits_requests_total counter\n"), "{text}");
+        let endpoint = format!("endpoint=\"{endpoint}\"");
+        assert!(text.contains(&endpoint), "nobody asked for {endpoint}\n{text}");
+        let name = format!("digits_requests_total{{{endpoint},status=\"{status}\"}}");
+        metric_in(&text, &name).unwrap_or(0.0)
     }
 
     pub fn log(&self) -> Vec<Value> {
@@ -155,6 +164,11 @@ impl Drop for Server {
     }
 }
 
+fn metric_in(text: &str, name: &str) -> Option<f64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.map(|value| value.parse().unwrap())
+}
+
 /// Waits until there is something.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
@@ -172,8 +186,7 @@ pub fn send(stream: &mut TcpStream, method: &str, path: &str, headers: &str, bod
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {length}\r\n\r\n"
     );
-    // A server that refuses by the headers alone may have closed before the body is out.
-    let _ = stream.write_all(&[head.as_bytes(), body].concat());
+    stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
 }
 
 /// A server's answer.

@@ -60,7 +60,10 @@ fn health_metrics_and_log_tell_what_happened() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
-    let log = wait_for("the log", || Some(server.log()).filter(|log| log.len() >= 4));
+    server.get("/\"quoted\"\u{9b}");
+    let log = wait_for("the log", || Some(server.log()).filter(|log| log.len() >= 5));
+    assert_eq!(log[4]["path"], "/\"quoted\"\u{9b}");
+    assert_eq!(log[4]["error"], "Nothing is at /\"quoted\"\u{9b}");
     let predictions: Vec<_> =
         log.iter().filter(|line| line["path"] == "/v1/models/digits:predict").collect();
     assert_eq!(

@@ -3,7 +3,6 @@
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use crate::bench::{Server, images, instances, wait_for, write_model};
 
@@ -75,11 +74,40 @@ fn half_a_model_is_never_used() {
     assert_eq!(digit(&server), 8);
     // Neither a file that is gone nor one of another kind takes the model away.
     fs::remove_file(&path).unwrap();
-    thread::sleep(Duration::from_millis(200));
+    wait_for_looks(&server);
     assert_eq!(digit(&server), 8);
     fs::write(&path, "not a model").unwrap();
-    wait_for("a second refusal", || {
-        (server.metric("digits_model_load_failures_total") >= 2.0).then_some(())
-    });
+    let failures = || server.metric("digits_model_load_failures_total");
+    wait_for("a second refusal", || (failures() >= 2.0).then_some(()));
     assert_eq!((digit(&server), version(&server).as_str()), (8, "2"));
+    // One refusal is enough for one content.
+    wait_for_looks(&server);
+    assert_eq!(failures(), 2.0);
+}
+
+/// Waits until the server has looked at the file often enough to have read it.
+fn wait_for_looks(server: &Server) {
+    let looks = || server.metric("digits_model_looks_total");
+    let first = looks();
+    wait_for("looks at the file", || (looks() >= first + 4.0).then_some(()));
+}
+
+#[test]
+fn versions_have_an_end() {
+    let server = Server::start("--poll 0.05");
+    let last = i64::MAX.to_string();
+    write_model(&server.model(), 5, Some(&last));
+    wait_for("the last version", || (version(&server) == last).then_some(()));
+    for next in [None, Some("18446744073709551615")] {
+        write_model(&server.model(), 7, next);
+        wait_for_looks(&server);
+        assert_eq!((digit(&server), version(&server)), (5, last.clone()));
+    }
+    assert_eq!(server.metric("digits_model_load_failures_total"), 2.0);
+    let refused = server.wait_for_event("model_refused");
+    assert!(
+        refused["error"].as_str().unwrap().contains("the highest is 9223372036854775807"),
+        "{refused}"
+    );
+    assert_eq!(server.get(&format!("/v1/models/digits/versions/{last}")).status, 200);
 }

@@ -1,6 +1,6 @@
 //! Ends.
 
-use std::io::{BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::thread;
@@ -32,6 +32,28 @@ fn what_runs_is_finished() {
     assert_eq!(server.wait_for_end().code(), Some(0));
     assert_eq!(server.wait_for_event("stopped")["all_answered"], true);
     drop(idle);
+}
+
+#[test]
+fn what_is_answered_is_sent() {
+    let mut server = Server::start("");
+    // More answers than fit on the way to a client that takes none.
+    let mut client = server.connect();
+    let asked = "GET /result.js HTTP/1.1\r\nHost: h\r\n\r\n".repeat(4000);
+    client.write_all(asked.as_bytes()).unwrap();
+    wait_for("a full way", || (server.metric("digits_connections_sending") >= 1.0).then_some(()));
+    server.signal();
+    server.wait_for_event("stopping");
+    // Longer than the server waits where nothing happens.
+    thread::sleep(Duration::from_millis(700));
+    let length = include_bytes!("../../src/serve/page/result.js").len();
+    let mut client = BufReader::new(client);
+    while !client.fill_buf().unwrap().is_empty() {
+        assert_eq!(Answer::read(&mut client, false).body.len(), length);
+    }
+    drop(client);
+    assert_eq!(server.wait_for_end().code(), Some(0));
+    assert_eq!(server.wait_for_event("stopped")["all_answered"], true);
 }
 
 #[test]

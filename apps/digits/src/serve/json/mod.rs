@@ -2,7 +2,7 @@
 //! and errors have its words and the place.
 //!
 //! A body becomes one flat list of nodes instead of a tree: an array of a thousand images costs no
-//! allocation a row, and nothing is left to free but the list.
+//! allocation a row, and nothing is left to free but the list. How long it may become is known before.
 
 mod number;
 mod parse;
@@ -51,6 +51,11 @@ pub struct Value<'a> {
 }
 
 impl<'a> Document<'a> {
+    /// The bytes that the nodes of a body may take.
+    pub fn memory(body: &[u8]) -> usize {
+        parse::most_nodes(body) * size_of::<Node>()
+    }
+
     /// Reads a body.
     pub fn parse(body: &'a [u8]) -> Result<Document<'a>, String> {
         let (source, nodes) = parse::parse(body)?;

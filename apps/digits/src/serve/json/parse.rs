@@ -16,7 +16,7 @@ pub fn parse(body: &[u8]) -> Result<(&str, Vec<Node>), String> {
     }
     let source = std::str::from_utf8(body)
         .map_err(|error| parse_error("Invalid encoding in string.", error.valid_up_to()))?;
-    let mut parser = Parser { bytes: body, at: 0, nodes: Vec::new() };
+    let mut parser = Parser { bytes: body, at: 0, nodes: Vec::with_capacity(most_nodes(body)) };
     parser.skip_space();
     if parser.at == body.len() {
         return Err("JSON Parse error: The document is empty".into());
@@ -28,6 +28,11 @@ pub fn parse(body: &[u8]) -> Result<(&str, Vec<Node>), String> {
         return Err(parse_error(why, parser.at));
     }
     Ok((source, parser.nodes))
+}
+
+/// No body has more nodes: each is the first, or behind one of these.
+pub fn most_nodes(body: &[u8]) -> usize {
+    1 + body.iter().filter(|byte| matches!(byte, b'[' | b'{' | b',' | b':')).count()
 }
 
 fn parse_error(why: &str, offset: usize) -> String {
