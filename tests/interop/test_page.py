@@ -62,8 +62,7 @@ def visit(chromium, server):
         )
         page.on(
             "request",
-            lambda request: request.url.startswith((address, "blob:", "data:"))
-            or wrongs.append(request.url),
+            lambda request: request.url.startswith(address) or wrongs.append(request.url),
         )
         page.goto(address)
         return page
@@ -174,6 +173,12 @@ def test_several_digits_are_read_and_looked_into(visit):
     expect(buttons.first).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#bars .top .name")).to_have_text("7")
     shot(page, "several")
+    # The focus stays near where it was when digits go.
+    buttons.last.focus()
+    for _ in CURVES[4]:
+        page.keyboard.press("Control+z")
+    reads(page, "70")
+    expect(buttons.last).to_be_focused()
 
 
 def test_undo_and_clear(visit):
@@ -189,8 +194,13 @@ def test_undo_and_clear(visit):
     expect(page.locator("#text")).to_have_text("Nothing is written yet")
     undo.click()
     reads(page, "1")
-    undo.click()
+    undo.press("Enter")
     expect(clear).to_be_disabled()
+    # The button that has nothing left to do keeps the focus.
+    expect(undo).to_be_disabled()
+    expect(undo).to_be_focused()
+    undo.press("Enter")
+    expect(page.locator("#text")).to_have_text("Nothing is written yet")
 
 
 def test_a_digit_is_written_by_keys_alone(visit):
@@ -269,11 +279,11 @@ def test_chinese_by_preference_and_by_choice(visit):
     expect(page.get_by_role("button", name="Clear")).to_be_visible()
 
 
-def sheet(kind="PNG"):
-    """An image file of 207, dark on gray paper."""
+def sheet(kind="PNG", digits=(2, 0, 7)):
+    """An image file of digits, dark on gray paper."""
     image = Image.new("RGB", [900, 500], (205, 200, 190))
     draw = ImageDraw.Draw(image)
-    for i, digit in enumerate([2, 0, 7]):
+    for i, digit in enumerate(digits):
         for stroke in strokes(digit, 80 + 270 * i, 130, 220):
             draw.line(stroke, (40, 40, 70), 22, "curve")
             for x, y in stroke:
@@ -311,12 +321,22 @@ def test_images_are_opened_dropped_and_pasted(visit, tmp_path):
     page.get_by_role("button", name="Clear").click()
     page.evaluate(DROP, [base64.b64encode(sheet("TIFF")).decode(), "image/tiff", "drop"])
     reads(page, "207")
+    shot(page, "tiff")
+    page.locator("#paper").press("Delete")
+    expect(page.locator("#text")).to_have_text("Nothing is written yet")
 
 
 def test_what_is_no_image_is_told(visit):
     page = visit(expected_wrongs=["400"])
+    write(page, 7)
+    reads(page, "7")
     page.evaluate(DROP, ["bm8gaW1hZ2U=", "image/png", "drop"])
     expect(page.get_by_role("alert")).to_contain_text("This cannot be read: not an image")
+    # What was read before is gone, and the other language is there at once.
+    expect(page.locator("#text")).to_have_text("")
+    page.get_by_role("button", name="中文").click()
+    expect(page.get_by_role("alert")).to_contain_text("无法识别")
+    page.get_by_role("button", name="English").click()
     shot(page, "no-image")
     write(page, 1)
     reads(page, "1")
@@ -335,6 +355,45 @@ def test_a_server_that_is_gone_is_told_and_waited_for(visit, fast_model):
     with serving(fast_model, address=address.removeprefix("http://")):
         reads(page, "17")
         expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_what_is_older_never_overtakes(visit):
+    page = visit()
+    # The first image's answer is held back until the second image is there.
+    held = []
+    hold = lambda route: held.append(route) if not held else route.continue_()
+    page.route("**/v1/digits:read*", hold)
+    drop = lambda digits: page.evaluate(
+        DROP, [base64.b64encode(sheet(digits=digits)).decode(), "image/png", "drop"]
+    )
+    drop([2, 0, 7])
+    for _ in range(100):
+        if held:
+            break
+        page.wait_for_timeout(50)
+    drop([5])
+    held[0].continue_()
+    reads(page, "5")
+    page.wait_for_timeout(500)
+    reads(page, "5")
+    # Of two images the later one stays, even if it is decoded first.
+    page.evaluate(
+        """() => {
+            const decode = window.createImageBitmap;
+            let first = true;
+            window.createImageBitmap = async (...wanted) => {
+                const late = first;
+                first = false;
+                if (late) await new Promise((resolve) => setTimeout(resolve, 1000));
+                return decode(...wanted);
+            };
+        }"""
+    )
+    drop([2, 0, 7])
+    drop([1])
+    reads(page, "1")
+    page.wait_for_timeout(1500)
+    reads(page, "1")
 
 
 def test_nothing_there_is_an_answer(visit):
@@ -357,4 +416,10 @@ def test_everything_has_a_name(visit):
             .map((e) => e.outerHTML)"""
     )
     assert not nameless
+    # What has no role cannot be given a name.
+    named = page.evaluate(
+        "() => [...document.querySelectorAll('span[aria-label], div[aria-label]:not([role]), p[aria-label]')].length"
+    )
+    assert named == 0
+    expect(page.get_by_role("listitem").nth(4)).to_contain_text("4: ")
     expect(page.get_by_role("button", name="4, ")).to_be_visible()

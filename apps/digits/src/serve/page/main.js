@@ -16,6 +16,13 @@ let chosen = null;
 let announcement = null;
 /** A file that the browser cannot show but the server may read. */
 let rawFile = null;
+/** The file or image that was last asked about. */
+let subject = null;
+/** The last file taken, by number: one that was taken before it and decoded after it is too late. */
+let taken = 0;
+const nothing = () => "";
+let shownAbout = nothing;
+let shownNotice = nothing;
 
 const paper = new Paper(byId("paper"), {
   changed(finished) {
@@ -24,6 +31,7 @@ const paper = new Paper(byId("paper"), {
     refresh();
   },
   penMoved: (pen) => result?.showPen(pen),
+  deleted: clear,
 });
 
 const result = new Result({
@@ -38,7 +46,7 @@ const result = new Result({
   },
 });
 
-const reader = new Reader({ read, failed, well: () => notify(null) });
+const reader = new Reader({ read, failed, well: () => notify(nothing) });
 
 function picture() {
   if (rawFile) return { blob: Promise.resolve(rawFile), place: null };
@@ -46,47 +54,68 @@ function picture() {
 }
 
 function refresh() {
-  byId("hint").hidden = !paper.isEmpty;
-  byId("hint").textContent = rawFile ? rawFile.name : words().hint;
-  byId("undo").disabled = !paper.canUndo;
-  byId("clear").disabled = paper.isEmpty && rawFile === null;
+  showHint();
+  disable(byId("undo"), !paper.canUndo);
+  disable(byId("clear"), paper.isEmpty && rawFile === null);
+  const previous = subject;
+  subject = rawFile ?? paper.scene.image;
+  // What was read in one image is wrong beside another.
+  if (subject !== previous) {
+    reader.forget();
+    result.clear(nothing);
+    showAbout(nothing);
+  }
   if (paper.isEmpty && !rawFile) {
     reader.forget();
-    result.clear(true);
-    byId("about").textContent = "";
+    result.clear(() => words().nothing);
+    showAbout(nothing);
     say(words().cleared);
   } else {
     reader.ask(picture, chosen);
   }
 }
 
+/** A button that was really disabled would lose the focus. */
+function disable(button, disabled) {
+  button.setAttribute("aria-disabled", String(disabled));
+}
+
 function read(reading, { place, ms }) {
   if (reading.digits.length === 0) {
-    chosen = null;
-    result.clear(false);
+    result.clear(() => words().none);
     say(words().none);
   } else {
-    if (chosen !== null && chosen >= reading.digits.length) chosen = null;
-    const index = chosen ?? reading.digits.length - 1;
+    const last = reading.digits.length - 1;
+    const index = Math.min(chosen ?? last, last);
     result.show(reading, index, place, paper.scene.image !== null);
     say(words().announced(reading.text, reading.digits.some(({ confidence }) => confidence < 0.5)));
   }
   const { network, version } = reading.model;
-  shownAbout = () => words().about(ms, network, version);
-  byId("about").textContent = shownAbout();
+  showAbout(() => words().about(ms, network, version));
 }
 
-let shownAbout = () => "";
+/** What stands on paper that has nothing to show. */
+function showHint() {
+  byId("hint").hidden = !paper.isEmpty;
+  byId("hint").textContent = rawFile ? rawFile.name : words().hint;
+}
+
+function showAbout(text) {
+  shownAbout = text;
+  byId("about").textContent = text();
+}
 
 function failed(kind, why) {
-  const text = words().trouble[kind];
-  notify(typeof text === "function" ? text(why) : text);
+  notify(() => words().trouble[kind](why));
 }
 
+/** Shows a text, or none where it is empty. */
 function notify(text) {
+  shownNotice = text;
   const notice = byId("notice");
-  notice.hidden = text === null;
-  if (notice.textContent !== (text ?? "")) notice.textContent = text ?? "";
+  notice.hidden = text() === "";
+  // What says the same again is not to be said aloud again.
+  if (notice.textContent !== text()) notice.textContent = text();
 }
 
 /** Has screen readers say it, once the hand rests. */
@@ -99,11 +128,15 @@ function say(text) {
 
 async function take(file) {
   if (!file) return;
-  notify(null);
+  notify(nothing);
+  taken += 1;
+  const number = taken;
+  const image = await reduced(file).catch(() => null);
+  if (number !== taken) return;
   chosen = null;
-  try {
-    paper.put(await reduced(file));
-  } catch {
+  if (image) {
+    paper.put(image);
+  } else {
     paper.clear();
     rawFile = file;
     refresh();
@@ -124,6 +157,7 @@ async function reduced(file) {
 }
 
 function clear() {
+  taken += 1;
   if (rawFile) {
     rawFile = null;
     refresh();
@@ -178,7 +212,8 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => resu
 new ResizeObserver(() => result.again()).observe(byId("marks"));
 
 onLanguage(() => {
-  if (paper.isEmpty && !rawFile) result.clear(true);
-  else result.again();
-  byId("about").textContent = shownAbout();
+  showHint();
+  result.again();
+  showAbout(shownAbout);
+  notify(shownNotice);
 });

@@ -18,11 +18,13 @@ const EMPTY = { image: null, strokes: [] };
 export class Paper {
   /**
    * `changed(finished)` is called when the scene changes; `finished` is false while a stroke grows.
+   * `deleted()` is called when a key asks for clean paper.
    */
-  constructor(canvas, { changed, penMoved }) {
+  constructor(canvas, { changed, penMoved, deleted }) {
     this.canvas = canvas;
     this.changed = changed;
     this.penMoved = penMoved;
+    this.deleted = deleted;
     this.context = canvas.getContext("2d");
     this.history = [EMPTY];
     this.stroke = null;
@@ -218,7 +220,7 @@ export class Paper {
     } else if (event.key === "Escape" && this.stroke) {
       this.#endStroke();
     } else if (event.key === "Delete" || event.key === "Backspace") {
-      this.clear();
+      this.deleted();
     } else {
       return;
     }

@@ -17,24 +17,24 @@ export class Result {
       const track = element("span", "track");
       track.append(bar);
       const percent = element("span", "percent");
-      percent.setAttribute("aria-hidden", "true");
       const name = element("span", "name", String(digit));
-      item.append(percent, track, name);
+      for (const shown of [percent, name]) shown.setAttribute("aria-hidden", "true");
+      const said = element("span", "unseen");
+      item.append(percent, track, name, said);
       bars.append(item);
-      return { item, bar, percent, name };
+      return { item, bar, percent, said };
     });
-    this.clear(true);
+    this.clear(() => words().nothing);
   }
 
-  /** Nothing was read: the paper is empty, or no digit is on it. */
-  clear(empty) {
+  /** Shows no reading; `message()` says why. */
+  clear(message) {
     this.shown = null;
+    this.message = message;
     this.text.className = "text";
-    this.text.replaceChildren(element("p", "none", empty ? words().nothing : words().none));
+    this.#replaceText([element("p", "none", message())]);
     this.#showBars(null);
-    for (const canvas of [this.seen, this.maps]) {
-      canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
-    }
+    for (const canvas of [this.seen, this.maps]) this.#wipe(canvas);
     this.#mark([], null, false);
   }
 
@@ -48,7 +48,9 @@ export class Result {
     this.#showText(reading, chosen);
     this.#showBars(digits[chosen].probabilities);
     this.#showSeen(bytes(digits[chosen].seen));
+    // An answer to an earlier question may have those of another digit.
     if (activations?.digit === chosen) this.#showMaps(activations);
+    else this.#wipe(this.maps);
     this.#mark(digits, chosen, place && (withBoxes || digits.length > 1), place);
   }
 
@@ -57,11 +59,12 @@ export class Result {
     if (this.shown) {
       const { reading, chosen, place, withBoxes } = this.shown;
       this.show(reading, chosen, place, withBoxes);
+    } else {
+      this.clear(this.message);
     }
   }
 
   #showText({ text, digits }, chosen) {
-    const focused = [...this.text.querySelectorAll("button")].indexOf(document.activeElement);
     let next = 0;
     const lines = text.split("\n").map((line) => {
       const row = element("div", "line");
@@ -84,19 +87,30 @@ export class Result {
       return row;
     });
     this.text.className = digits.length > MANY ? "text many" : "text";
+    this.#replaceText(lines);
+  }
+
+  /** The focus stays on the digit that it was on, or near it. */
+  #replaceText(lines) {
+    const buttons = () => [...this.text.querySelectorAll("button")];
+    const focused = buttons().indexOf(document.activeElement);
     this.text.replaceChildren(...lines);
-    if (focused >= 0) this.text.querySelectorAll("button")[focused]?.focus();
+    if (focused >= 0) (buttons()[focused] ?? buttons().at(-1) ?? this.text).focus();
   }
 
   #showBars(probabilities) {
     const most = probabilities ? Math.max(...probabilities) : 1;
-    this.bars.forEach(({ item, bar, percent: label, name }, digit) => {
+    this.bars.forEach(({ item, bar, percent: label, said }, digit) => {
       const share = probabilities?.[digit] ?? 0;
       bar.style.transform = `scaleY(${share})`;
-      label.textContent = share >= 0.01 ? `${Math.round(share * 100)}%` : "";
-      name.setAttribute("aria-label", words().bar(digit, share));
+      label.textContent = share >= 0.01 ? percent(share) : "";
+      said.textContent = words().bar(digit, share);
       item.classList.toggle("top", share === most);
     });
+  }
+
+  #wipe(canvas) {
+    canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
   }
 
   #showSeen(pixels) {

@@ -1,6 +1,6 @@
 // The page's words, in English and Chinese.
 
-const percent = (share) => `${(share * 100).toFixed(share > 0.9995 || share < 0.0995 ? 0 : 1)} %`;
+const percent = (share) => `${Math.round(share * 100)}%`;
 
 const WORDS = {
   en: {
@@ -35,12 +35,12 @@ const WORDS = {
     penDown: "Pen down",
     penUp: "Pen up",
     trouble: {
-      unreachable: "The server does not answer. Trying again …",
-      busy: "The server is busy. Trying again …",
-      late: "The server took too long. Try a smaller image.",
-      large: "This image is too large for the server.",
+      unreachable: () => "The server does not answer. Trying again …",
+      busy: () => "The server is busy. Trying again …",
+      late: () => "The server took too long. Try a smaller image.",
+      large: () => "This image is too large for the server.",
       refused: (why) => `This cannot be read: ${why}`,
-      notImage: "This is not an image that can be read.",
+      notImage: () => "This is not an image that can be read.",
     },
   },
   zh: {
@@ -74,12 +74,12 @@ const WORDS = {
     penDown: "落笔",
     penUp: "提笔",
     trouble: {
-      unreachable: "服务器没有回应，正在重试……",
-      busy: "服务器正忙，正在重试……",
-      late: "服务器用时过长，请换一张小一些的图片。",
-      large: "这张图片太大，服务器不接受。",
+      unreachable: () => "服务器没有回应，正在重试……",
+      busy: () => "服务器正忙，正在重试……",
+      late: () => "服务器用时过长，请换一张小一些的图片。",
+      large: () => "这张图片太大，服务器不接受。",
       refused: (why) => `无法识别：${why}`,
-      notImage: "这不是可以识别的图片。",
+      notImage: () => "这不是可以识别的图片。",
     },
   },
 };
