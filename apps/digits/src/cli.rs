@@ -17,10 +17,12 @@ use crate::train::Schedule;
     version,
     after_help = "\
 Start here:
+  digits predict photo.jpg              read the digits in it
+  digits serve                          a page to draw on, and the model over HTTP
   digits train                          learn MNIST (it is in the program), write digits.safetensors
   digits evaluate digits.safetensors    measure it on the test images
-  digits predict --model digits.safetensors photo.jpg
-  digits serve --model digits.safetensors      a page to draw on, and the model over HTTP
+
+The program holds a model, trained by `digits train --model best`; --model names another.
 
 Exit codes: 0 done, 1 failed, 2 bad usage or input, 130 interrupted."
 )]
@@ -43,7 +45,7 @@ pub enum Command {
 Examples:
   digits train
   digits train --model fast                     99 % in a few seconds
-  digits train --model best --checkpoint-dir best   the largest network, in an hour or so
+  digits train --model best --checkpoint-dir best   the network in the program, in half an hour
   digits train --model all-conv --epochs 3 --out all-conv.safetensors
   digits train --data fashion-mnist/            four IDX files, plain or gzipped
   digits train --logdir runs/1                  curves, weights, misreadings for TensorBoard
@@ -52,7 +54,7 @@ Examples:
 
 The same seed gives the same weights, byte for byte, whatever the number of threads.")]
 pub struct TrainOptions {
-    /// Passes over the training images [default: 2, for best 20]
+    /// Passes over the training images [default: 2, for best 18]
     #[arg(long)]
     pub epochs: Option<u64>,
 
@@ -136,10 +138,11 @@ pub struct TrainOptions {
 #[command(after_help = "\
 Examples:
   digits evaluate digits.safetensors
-  digits evaluate digits.safetensors --report report.html   then open it in a browser")]
+  digits evaluate digits.safetensors --report report.html   then open it in a browser
+  digits evaluate                                           the model in the program")]
 pub struct EvaluateOptions {
-    /// A model file that `digits train` wrote
-    pub model: PathBuf,
+    /// A model file that `digits train` wrote [default: the model in the program]
+    pub model: Option<PathBuf>,
 
     /// Directory with the IDX files, plain or gzipped [default: the embedded MNIST]
     #[arg(long, value_name = "DIR")]
@@ -161,10 +164,11 @@ pub struct EvaluateOptions {
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  digits predict --model digits.safetensors photo.jpg     prints: photo.jpg: 7 0 4 (99.8 % 97.1 % 99.9 %)
-  digits predict --model digits.safetensors *.png --json  one JSON object a line and image
-  digits predict --model digits.safetensors photo.jpg --annotate read.png   look at what was read where
-  digits predict --model digits.safetensors photo.jpg --show                and at what the network saw
+  digits predict photo.jpg                       prints: photo.jpg: 7 0 4 (99.8 % 97.1 % 99.9 %)
+  digits predict *.png --json                    one JSON object a line and image
+  digits predict photo.jpg --annotate read.png   look at what was read where
+  digits predict photo.jpg --show                and at what the network saw
+  digits predict photo.jpg --model digits.safetensors
 
 The digits come from left to right, line by line. One whose probability is below 50 % is printed with
 a question mark: 4? means not sure. An image may also hold no digit.
@@ -178,7 +182,7 @@ pub struct PredictOptions {
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<PathBuf>,
 
-    /// A model file that `digits train` wrote
+    /// A model file that `digits train` wrote [default: the model in the program]
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
 
@@ -202,18 +206,19 @@ pub struct PredictOptions {
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  digits serve --model digits.safetensors           then open http://127.0.0.1:8501
+  digits serve                                      then open http://127.0.0.1:8501
+  digits serve --model digits.safetensors
   curl --data-binary @photo.jpg http://127.0.0.1:8501/v1/digits:read
   curl -d '{\"instances\": [...]}' http://127.0.0.1:8501/v1/models/digits:predict
   curl http://127.0.0.1:8501/v1/models/digits/metadata
 
 Also there: /v1/models/digits (status), /healthz, /metrics (Prometheus).
 
-A model file that is replaced is taken up within two --poll intervals, under a higher version; one that
+A file given as --model that is replaced is taken up within two --poll intervals, under a higher version; one that
 cannot be used is refused in the log, and the old one stays. Ctrl-C or SIGTERM finishes what runs and
 exits with 0. The log goes to standard error.")]
 pub struct ServeOptions {
-    /// A model file that `digits train` wrote
+    /// A model file that `digits train` wrote [default: the model in the program]
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
 

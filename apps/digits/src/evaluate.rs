@@ -1,5 +1,7 @@
 //! `digits evaluate`: a model's accuracy on the test images.
 
+use std::path::Path;
+
 use serde_json::json;
 use tapeflow as tf;
 use tf::Tensor;
@@ -53,12 +55,13 @@ pub fn run(options: &EvaluateOptions) -> Result<(), Failure> {
     if let Some(report) = &options.report {
         output::check_file("--report", report)?;
     }
-    let model = model_file::load(&options.model)?;
+    let model = model_file::load(options.model.as_deref())?;
     let (_, test) = dataset::load(options.data.as_deref())?;
     let evaluation = evaluate(&model, &test)?;
+    let name = options.model.as_deref().unwrap_or(Path::new(model_file::SHIPPED_NAME));
     if let Some(path) = &options.report {
         let subject = Subject {
-            model: &options.model,
+            model: name,
             architecture: model.name().name(),
             data: options.data.as_deref(),
         };
@@ -68,7 +71,7 @@ pub fn run(options: &EvaluateOptions) -> Result<(), Failure> {
     if options.json {
         let bins = calibration::bins(&evaluation.readings);
         return output::print(json!({
-            "model": options.model,
+            "model": name,
             "architecture": model.name().name(),
             "images": evaluation.confusion.total(),
             "test_accuracy": accuracy,

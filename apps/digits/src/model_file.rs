@@ -16,6 +16,12 @@ const FORMAT: &str = "tapeflow-digits-model";
 const FORMAT_VERSION: &str = "1";
 const PREPROCESSING: &str = "pixels 0..255 divided by 255, ink 1, paper 0, NHWC [n, 28, 28, 1]";
 
+/// What `digits train --model best --weights float16` writes: the model that reads where no other is
+/// named.
+pub static SHIPPED: &[u8] = include_bytes!("../models/best.safetensors");
+/// What messages call it.
+pub const SHIPPED_NAME: &str = "the model in the program";
+
 /// Writes the model, its weights as values of `dtype`, whole or not at all.
 pub fn save(path: &Path, model: &Model, dtype: DType) -> tf::Result<()> {
     let metadata = BTreeMap::from(
@@ -37,9 +43,18 @@ pub fn save(path: &Path, model: &Model, dtype: DType) -> tf::Result<()> {
     tf::io::save_safetensors(path, &tensors, &metadata)
 }
 
-/// Reads a model that [`save`] wrote.
-pub fn load(path: &Path) -> Result<Model, Failure> {
-    load_versioned(path).map(|(model, _)| model)
+/// Reads a model that [`save`] wrote; without a path the one in the program.
+pub fn load(path: Option<&Path>) -> Result<Model, Failure> {
+    match path {
+        Some(path) => load_versioned(path).map(|(model, _)| model),
+        None => shipped(),
+    }
+}
+
+/// The model in the program.
+pub fn shipped() -> Result<Model, Failure> {
+    let file = tf::io::parse_safetensors(SHIPPED)?;
+    model(&file, SHIPPED_NAME)
 }
 
 /// Reads a model, and the version that its file says it is, if it does.
@@ -97,9 +112,11 @@ mod tests {
     use tapeflow_testing::mutation;
 
     use super::*;
+    use crate::dataset;
+    use crate::evaluate::evaluate;
 
     fn refusal(path: &Path) -> String {
-        match load(path) {
+        match load(Some(path)) {
             Err(Failure::Input(why)) => why,
             Err(other) => panic!("{other:?}"),
             Ok(_) => panic!("{} was read", path.display()),
@@ -112,7 +129,7 @@ mod tests {
         let path = folder.path().join("m");
         let model = Model::new(ModelName::AllConv, 7).unwrap();
         save(&path, &model, DType::Float32).unwrap();
-        let read = load(&path).unwrap();
+        let read = load(Some(&path)).unwrap();
         assert_eq!(read.name(), ModelName::AllConv);
         for (read, written) in read.variables().iter().zip(model.variables()) {
             assert_eq!(read.value().as_bytes(), written.value().as_bytes());
@@ -126,12 +143,24 @@ mod tests {
         let model = Model::new(ModelName::Best, 3).unwrap();
         save(&path, &model, DType::Float16).unwrap();
         assert!(fs::metadata(&path).unwrap().len() < 2 << 20);
-        let read = load(&path).unwrap();
+        let read = load(Some(&path)).unwrap();
         for (read, written) in read.variables().iter().zip(model.variables()) {
             let (read, written) = (read.value(), written.value());
             let halves = tf::cast(&written, DType::Float16).unwrap();
             assert_eq!(read.as_bytes(), tf::cast(halves, DType::Float32).unwrap().as_bytes());
         }
+    }
+
+    #[test]
+    fn the_model_in_the_program_is_small_and_reads_well() {
+        assert!(SHIPPED.len() <= 2 << 20, "{} bytes", SHIPPED.len());
+        let model = load(None).unwrap();
+        assert_eq!(model.name(), ModelName::Best);
+        let (_, mut test) = dataset::load(None).unwrap();
+        test.images = tf::slice(&test.images, [0, 0, 0], [1000, -1, -1]).unwrap();
+        test.labels = tf::slice(&test.labels, [0], [1000]).unwrap();
+        let accuracy = evaluate(&model, &test).unwrap().confusion.accuracy();
+        assert!(accuracy >= 0.996, "{accuracy}");
     }
 
     #[test]
@@ -143,7 +172,7 @@ mod tests {
         let mut refused = 0;
         mutation::for_each(&valid, 300, |bytes| {
             fs::write(&path, bytes).unwrap();
-            if load(&path).is_err() {
+            if load(Some(&path)).is_err() {
                 assert!(refusal(&path).contains("damaged"));
                 refused += 1;
             }

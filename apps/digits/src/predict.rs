@@ -49,19 +49,17 @@ pub fn run(options: &PredictOptions) -> Result<(), Failure> {
     }
 }
 
-/// The model asked for. One may also stand before the images, without `--model`.
+/// The model asked for, and the images. A model may also stand before the images, without `--model`.
 fn model_and_images(options: &PredictOptions) -> Result<(Model, &[PathBuf]), Failure> {
     let is_model = |path: &Path| path.extension().is_some_and(|end| end == "safetensors");
-    match (&options.model, options.images.as_slice()) {
-        (Some(model), images) => Ok((model_file::load(model)?, images)),
-        (None, [model, images @ ..]) if is_model(model) && !images.is_empty() => {
-            Ok((model_file::load(model)?, images))
-        }
-        (None, _) => Err(Failure::Input(
-            "which model? `digits train --model fast` makes one in seconds; name it with --model"
-                .into(),
-        )),
+    let (model, images) = match (&options.model, options.images.as_slice()) {
+        (None, [model, images @ ..]) if is_model(model) => (Some(model), images),
+        (model, images) => (model.as_ref(), images),
+    };
+    if images.is_empty() {
+        return Err(Failure::Input("which image? Name one after the model".into()));
     }
+    Ok((model_file::load(model.map(PathBuf::as_path))?, images))
 }
 
 fn file_bytes(path: &Path) -> Result<Vec<u8>, String> {

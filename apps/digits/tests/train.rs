@@ -78,8 +78,15 @@ fn refused(mut command: Command, code: i32) -> String {
 
 #[test]
 fn the_same_seed_gives_the_same_bytes_with_any_number_of_threads() {
-    let bench = Workbench::new();
-    for model in ["lesson", "all-conv", "fast"] {
+    let few = 300;
+    let models = [
+        ("lesson", TRAIN_IMAGES),
+        ("all-conv", TRAIN_IMAGES),
+        ("fast", TRAIN_IMAGES),
+        ("best", few),
+    ];
+    for (model, images) in models {
+        let bench = Workbench::with(images);
         let run = |out: &str, more: &str| {
             succeed(bench.train(&format!("--model {model} --epochs 1 --out {out} {more}")));
             fs::read(bench.path(out)).unwrap()

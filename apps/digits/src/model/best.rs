@@ -1,5 +1,5 @@
-//! A network for handwriting of all sorts: several towers of convolutions with batch normalisation, whose scores are
-//! averaged.
+//! A network for handwriting of all sorts: several towers of convolutions with batch normalisation, whose
+//! scores are averaged.
 
 use tapeflow as tf;
 use tf::nn::{self, FusedBatchNorm, Padding};
@@ -9,17 +9,17 @@ use super::{CLASSES, max_pool};
 
 /// How many towers there are. They see the same images and differ in their first weights, so that
 /// they err in different places.
-const TOWERS: usize = 3;
+const TOWERS: usize = 4;
 /// The convolutions of a tower: input channels, output channels, and whether a pooling follows.
-const CONVS: [Conv; 5] = [
-    Conv { inputs: 1, outputs: 32, padding: Padding::Same, pooled: false },
-    Conv { inputs: 32, outputs: 32, padding: Padding::Same, pooled: true },
-    Conv { inputs: 32, outputs: 64, padding: Padding::Same, pooled: false },
-    Conv { inputs: 64, outputs: 64, padding: Padding::Same, pooled: true },
-    Conv { inputs: 64, outputs: 128, padding: Padding::Valid, pooled: false },
+const CONVS: [Conv; 4] = [
+    Conv { side: 5, inputs: 1, outputs: 32, padding: Padding::Valid, pooled: true },
+    Conv { side: 3, inputs: 32, outputs: 64, padding: Padding::Same, pooled: false },
+    Conv { side: 3, inputs: 64, outputs: 64, padding: Padding::Same, pooled: true },
+    Conv { side: 3, inputs: 64, outputs: 128, padding: Padding::Valid, pooled: false },
 ];
-/// Height and width of the last convolution's output: 28 halved twice, less a margin of 1.
-const LAST: usize = 5;
+/// Height and width of the last convolution's output: 28 less a margin of 2, halved twice, less a margin
+/// of 1.
+const LAST: usize = 4;
 /// The part of the last convolution's output that a training step leaves out.
 const DROPOUT: f64 = 0.4;
 /// How far a step moves the running statistics towards those of its batch.
@@ -29,6 +29,7 @@ const SMOOTHING: f32 = 0.05;
 const EPSILON: f64 = 1e-3;
 
 struct Conv {
+    side: usize,
     inputs: usize,
     outputs: usize,
     padding: Padding,
@@ -54,7 +55,7 @@ pub fn layout() -> Vec<(String, Vec<usize>)> {
             let mut add = |what: &str, shape: &[usize]| {
                 layout.push((format!("tower{tower}_conv{i}_{what}"), shape.to_vec()));
             };
-            add("w", &[3, 3, conv.inputs, conv.outputs]);
+            add("w", &[conv.side, conv.side, conv.inputs, conv.outputs]);
             for what in ["scale", "b", "mean", "variance"] {
                 add(what, &[conv.outputs]);
             }
@@ -93,8 +94,8 @@ pub fn first_layer(variables: &[Variable], images: &Tensor) -> tf::Result<Tensor
     CONVS[0].apply(towers(variables)[0].convs[0], images)
 }
 
-/// What a training step needs: the loss, summed over images and towers, and the scores. Moves the
-/// running statistics.
+/// What a training step needs: the loss, summed over the images, the mean over the towers, and the
+/// scores. Moves the running statistics.
 pub fn loss(
     variables: &[Variable],
     images: &Tensor,
@@ -107,11 +108,10 @@ pub fn loss(
         .iter()
         .map(|tower| tower.train_logits(images))
         .collect::<tf::Result<_>>()?;
-    let mut loss = Tensor::from(0.0f32);
-    for scores in &scores {
-        let losses = nn::softmax_cross_entropy_with_logits(&labels, scores)?;
-        loss = tf::add(loss, tf::reduce_sum(losses, ..)?)?;
-    }
+    let losses = scores
+        .iter()
+        .map(|scores| tf::reduce_sum(nn::softmax_cross_entropy_with_logits(&labels, scores)?, ..));
+    let loss = mean(losses)?;
     Ok((loss, mean(scores.into_iter().map(Ok))?))
 }
 
@@ -151,7 +151,8 @@ impl Tower<'_> {
     }
 }
 
-fn mean(scores: impl Iterator<Item = tf::Result<Tensor>>) -> tf::Result<Tensor> {
-    let sum = scores.reduce(|sum, scores| tf::add(sum?, scores?)).expect("there are towers");
+/// The mean over the towers.
+fn mean(of_towers: impl Iterator<Item = tf::Result<Tensor>>) -> tf::Result<Tensor> {
+    let sum = of_towers.reduce(|sum, next| tf::add(sum?, next?)).expect("there are towers");
     tf::multiply(sum?, 1.0 / TOWERS as f32)
 }

@@ -11,23 +11,28 @@ const PIXELS: usize = SIZE * SIZE;
 const GRID: usize = 7;
 const SPACING: f32 = 7.0;
 /// Random numbers that an image takes: those of [`Distortion::new`], then the bend's.
-const NUMBERS: usize = 10 + 2 * GRID * GRID;
+const NUMBERS: usize = 12 + 2 * GRID * GRID;
 
 // Standard deviations of a distortion's parameters at full strength; none exceeds twice as much.
-const ROTATION: f32 = 0.12;
+const ROTATION: f32 = 0.14;
 const LOG_SCALE: f32 = 0.09;
-const SHEAR: f32 = 0.12;
-const SHIFT: f32 = 1.0;
-const BEND: f32 = 1.6;
-const THICKNESS: f32 = 0.4;
-const LOG_GAMMA: f32 = 0.25;
+const SHEAR: f32 = 0.14;
+const SHIFT: f32 = 0.5;
+const BEND: f32 = 1.8;
+const THICKNESS: f32 = 0.35;
+const LOST_PIXELS: f32 = 8.0;
 const BLUR: f32 = 0.3;
-const NOISE: f32 = 8.0;
+const LOG_CONTRAST: f32 = 0.5;
+const LOG_GAMMA: f32 = 0.25;
+const NOISE: f32 = 6.0;
+
+/// The ink, of 0 to 1, that a higher contrast leaves as it is.
+const PIVOT: f32 = 0.4;
 
 /// The part of the run after which distortions begin to fade, and how strong they are at its end:
 /// the last steps see images more like those that are to be read.
 const FADES: f32 = 0.7;
-const FADED: f32 = 0.35;
+const FADED: f32 = 0.4;
 
 /// Distorts the batches of a run of `steps` steps. What a step's images become depends on the seed
 /// and the step alone, so a resumed run goes on as it would have.
@@ -81,17 +86,21 @@ struct Distortion<'a> {
     shift: [f32; 2],
     /// Shifts of the grid's points: all across, then all down.
     bend: &'a [f32],
+    /// How far a pixel goes, twice, towards the most ink or, if negative, the least around it.
     thickness: f32,
-    gamma: f32,
+    /// The pixels a side of a coarser picture, through which the image goes.
+    side: usize,
     blur: f32,
+    contrast: f32,
+    gamma: f32,
     noise: f32,
 }
 
 impl Distortion<'_> {
     /// From numbers with a standard deviation of 1 or less.
     fn new(numbers: &[f32; NUMBERS]) -> Distortion<'_> {
-        let ([angle, wide, high, shear, x, y, thickness, gamma, blur, noise], bend) =
-            numbers.split_first_chunk().expect("an image takes more than ten numbers");
+        let ([angle, wide, high, shear, x, y, thickness, lost, blur, contrast, gamma, noise], bend) =
+            numbers.split_first_chunk().expect("an image takes more than twelve numbers");
         let (sin, cos) = (angle * ROTATION).sin_cos();
         let (wide, high) = ((wide * LOG_SCALE).exp(), (high * LOG_SCALE).exp());
         let shear = shear * SHEAR;
@@ -102,26 +111,33 @@ impl Distortion<'_> {
             ],
             shift: [x * SHIFT, y * SHIFT],
             bend,
-            thickness: thickness * THICKNESS,
-            gamma: (gamma * LOG_GAMMA).exp(),
+            // A line does not bear to lose as much as it may gain.
+            thickness: thickness.max(-0.7) * THICKNESS,
+            side: SIZE - (lost * LOST_PIXELS).abs() as usize,
             blur: (blur * BLUR).abs(),
+            contrast: (contrast * LOG_CONTRAST).abs().exp(),
+            gamma: (gamma * LOG_GAMMA).exp(),
             noise: (noise * NOISE).abs(),
         }
     }
 
     fn apply(&self, image: &[u8; PIXELS], noise: &Image) -> [u8; PIXELS] {
         let mut pixels = self.warp(image);
-        let darkest_or_lightest = if self.thickness > 0.0 { f32::max } else { f32::min };
-        let amount = self.thickness.abs();
-        pixels = around(&pixels, |center, sides| {
-            let extreme = sides.into_iter().fold(center, darkest_or_lightest);
-            center + amount * (extreme - center)
-        });
+        for _ in 0..2 {
+            pixels = around(&pixels, |center, sides| {
+                let extreme = if self.thickness > 0.0 { f32::max } else { f32::min };
+                let extreme = sides.into_iter().fold(center, extreme);
+                center + self.thickness.abs() * (extreme - center)
+            });
+        }
+        pixels = coarsened(pixels, self.side);
         pixels = around(&pixels, |center, sides| {
             center + self.blur * (sides.iter().sum::<f32>() / 4.0 - center)
         });
+        let full = pixels.iter().fold(1.0, |a: f32, &b| a.max(b));
         std::array::from_fn(|i| {
-            let ink = (pixels[i] / 255.0).clamp(0.0, 1.0).powf(self.gamma);
+            let ink = PIVOT + self.contrast * (pixels[i] / full - PIVOT);
+            let ink = ink.clamp(0.0, 1.0).powf(self.gamma);
             // The conversion saturates.
             (255.0 * ink + self.noise * noise[i]).round() as u8
         })
@@ -181,6 +197,42 @@ fn sample(image: &[u8; PIXELS], x: f32, y: f32) -> f32 {
     upper * (1.0 - dy) + lower * dy
 }
 
+/// The image as a picture of `side` by `side` pixels shows it.
+fn coarsened(image: Image, side: usize) -> Image {
+    if side == SIZE {
+        return image;
+    }
+    let mut result = image;
+    // Row by row; laid down as columns, so that the second time does the other direction.
+    for _ in 0..2 {
+        let rows = result;
+        for (row, line) in rows.as_chunks::<SIZE>().0.iter().enumerate() {
+            for (column, value) in coarse_line(line, side).into_iter().enumerate() {
+                result[column * SIZE + row] = value;
+            }
+        }
+    }
+    result
+}
+
+/// The means of `side` equal parts of a line, then between their middles straight lines.
+fn coarse_line(line: &[f32; SIZE], side: usize) -> [f32; SIZE] {
+    let length = SIZE as f32 / side as f32;
+    let mut parts = [0.0; SIZE];
+    for (i, part) in parts[..side].iter_mut().enumerate() {
+        let (start, end) = (i as f32 * length, (i + 1) as f32 * length);
+        for pixel in start as usize..(end.ceil() as usize).min(SIZE) {
+            let covered = end.min((pixel + 1) as f32) - start.max(pixel as f32);
+            *part += line[pixel] * covered / length;
+        }
+    }
+    std::array::from_fn(|i| {
+        let place = ((i as f32 + 0.5) / length - 0.5).clamp(0.0, (side - 1) as f32);
+        let (left, part) = (place as usize, place.fract());
+        parts[left] * (1.0 - part) + parts[(left + 1).min(side - 1)] * part
+    })
+}
+
 /// Each pixel from itself and its four neighbours; those on the border stay.
 fn around(pixels: &Image, f: impl Fn(f32, [f32; 4]) -> f32) -> Image {
     let mut result = *pixels;
@@ -197,11 +249,16 @@ fn around(pixels: &Image, f: impl Fn(f32, [f32; 4]) -> f32) -> Image {
 mod tests {
     use super::*;
 
-    /// A bar in the middle, three pixels wide.
+    /// A bar in the middle, three pixels wide between pale sides.
     fn bar() -> [u8; PIXELS] {
         std::array::from_fn(|i| {
             let (row, column) = (i / SIZE, i % SIZE);
-            if (6..22).contains(&row) && (12..15).contains(&column) { 200 } else { 0 }
+            match column {
+                _ if !(6..22).contains(&row) => 0,
+                12..15 => 255,
+                11 | 15 => 90,
+                _ => 0,
+            }
         })
     }
 
@@ -249,11 +306,15 @@ mod tests {
         }
         assert!(ink(&with(6, 1.0)) > 1.2 * ink(&bar()), "thicker");
         assert!(ink(&with(6, -1.0)) < 0.9 * ink(&bar()), "thinner");
-        assert!(ink(&with(7, 1.0)) < ink(&bar()) && ink(&with(7, -1.0)) > ink(&bar()), "gamma");
+        let coarse = with(7, 2.0);
+        assert!(coarse[14 * SIZE + 16] > 0 && coarse[14 * SIZE + 12] < 255, "coarser");
         let blurred = with(8, 1.0);
-        assert!(blurred[14 * SIZE + 15] > 0 && blurred[14 * SIZE + 12] < 200);
-        assert_eq!(with(9, 1.0)[0], NOISE as u8);
-        let bent = with(10 + GRID * GRID / 2, 2.0);
+        assert!(blurred[14 * SIZE + 16] > 0 && blurred[14 * SIZE + 12] < 255);
+        let side = |image: [u8; PIXELS]| image[14 * SIZE + 11];
+        assert!(side(with(9, 1.0)) < 90 && side(with(9, -1.0)) < 90, "contrast");
+        assert!(side(with(10, 1.0)) < 90 && side(with(10, -1.0)) > 90, "gamma");
+        assert_eq!(with(11, 1.0)[0], NOISE as u8);
+        let bent = with(12 + GRID * GRID / 2, 2.0);
         assert!(bent[14 * SIZE..15 * SIZE] != bar()[14 * SIZE..15 * SIZE]);
         assert_eq!(bent[..SIZE], bar()[..SIZE]);
     }
