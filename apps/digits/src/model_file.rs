@@ -160,7 +160,7 @@ mod tests {
         test.images = tf::slice(&test.images, [0, 0, 0], [1000, -1, -1]).unwrap();
         test.labels = tf::slice(&test.labels, [0], [1000]).unwrap();
         let accuracy = evaluate(&model, &test).unwrap().confusion.accuracy();
-        assert!(accuracy >= 0.996, "{accuracy}");
+        assert!(accuracy >= 0.99, "{accuracy}");
     }
 
     #[test]
