@@ -1,7 +1,5 @@
 //! `digits evaluate`: a model's accuracy on the test images.
 
-use std::path::Path;
-
 use serde_json::json;
 use tapeflow as tf;
 use tf::Tensor;
@@ -58,7 +56,7 @@ pub fn run(options: &EvaluateOptions) -> Result<(), Failure> {
     let model = model_file::load(options.model.as_deref())?;
     let (_, test) = dataset::load(options.data.as_deref())?;
     let evaluation = evaluate(&model, &test)?;
-    let name = options.model.as_deref().unwrap_or(Path::new(model_file::SHIPPED_NAME));
+    let name = model_file::name(options.model.as_deref());
     if let Some(path) = &options.report {
         let subject = Subject {
             model: name,

@@ -18,9 +18,9 @@ const PREPROCESSING: &str = "pixels 0..255 divided by 255, ink 1, paper 0, NHWC 
 
 /// What `digits train --model best --weights float16` writes: the model that reads where no other is
 /// named.
-pub static SHIPPED: &[u8] = include_bytes!("../models/best.safetensors");
+static SHIPPED: &[u8] = include_bytes!("../models/best.safetensors");
 /// What messages call it.
-pub const SHIPPED_NAME: &str = "the model in the program";
+const SHIPPED_NAME: &str = "the model in the program";
 
 /// Writes the model, its weights as values of `dtype`, whole or not at all.
 pub fn save(path: &Path, model: &Model, dtype: DType) -> tf::Result<()> {
@@ -49,6 +49,11 @@ pub fn load(path: Option<&Path>) -> Result<Model, Failure> {
         Some(path) => load_versioned(path).map(|(model, _)| model),
         None => shipped(),
     }
+}
+
+/// What to call the model that [`load`] reads.
+pub fn name(path: Option<&Path>) -> &Path {
+    path.unwrap_or(Path::new(SHIPPED_NAME))
 }
 
 /// The model in the program.

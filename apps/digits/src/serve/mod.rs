@@ -41,11 +41,12 @@ use self::batch::Batcher;
 use self::limits::Limits;
 use self::log::{Event, Log};
 use self::metrics::Metrics;
-use self::servable::Shelf;
+use self::servable::{Servable, Shelf};
 use self::server::Server;
 use self::work::Workers;
 use crate::cli::ServeOptions;
 use crate::failure::Failure;
+use crate::model_file;
 
 /// Threads that read requests and write answers. The network and the decoders have their own.
 const THREADS: usize = 2;
@@ -53,15 +54,12 @@ const THREADS: usize = 2;
 const REST: Duration = Duration::from_secs(1);
 
 pub fn run(options: &ServeOptions) -> Result<(), Failure> {
-    let Some(path) = &options.model else {
-        return Err(Failure::Input(
-            "which model? `digits train --model fast` makes one in seconds; name it with --model"
-                .into(),
-        ));
-    };
     let limits = Limits::new(options);
     let metrics = Arc::new(Metrics::new());
-    let shelf = Shelf::open(path)?;
+    let shelf = match &options.model {
+        Some(path) => Shelf::open(path)?,
+        None => Shelf::new(Servable::new(model_file::shipped()?, 1)?),
+    };
     let (log, lines) = Log::new(options.json, options.quiet, metrics.clone());
     let log_writer = start("log", move || log::write_all(&lines))?;
     let (batcher, runner) = Batcher::new(limits.queue, metrics.clone());
@@ -114,12 +112,12 @@ async fn serve(server: Arc<Server>, options: &ServeOptions) -> Result<(), Failur
     let servable = server.shelf.current();
     server.log.tell(Event::Listening {
         address,
-        model: options.model.as_deref().map_or_else(String::new, |path| path.display().to_string()),
+        model: model_file::name(options.model.as_deref()).display().to_string(),
         version: servable.version,
         architecture: servable.architecture,
     });
     drop(servable);
-    if !options.poll.is_zero() {
+    if options.model.is_some() && !options.poll.is_zero() {
         tokio::spawn(watch(server.clone(), options.poll));
     }
     let router = server::router(server.clone());

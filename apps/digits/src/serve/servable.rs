@@ -42,7 +42,7 @@ pub struct Activations {
 
 impl Servable {
     /// Compiles a model for batches of 1, 2, 4, ... images.
-    fn new(model: Model, version: u64) -> tf::Result<Servable> {
+    pub fn new(model: Model, version: u64) -> tf::Result<Servable> {
         let architecture = model.name().name();
         let probabilities = tf::function({
             let model = model.clone();
