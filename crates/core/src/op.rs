@@ -117,6 +117,16 @@ impl<'a> ArrayMut<'a> {
         &self.spec.shape
     }
 
+    /// The same output for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> ArrayMut<'_> {
+        ArrayMut { spec: self.spec, bytes: self.bytes }
+    }
+
+    /// What it holds.
+    pub(crate) fn as_array(&self) -> Array<'_> {
+        Array { spec: self.spec, bytes: self.bytes }
+    }
+
     /// The bytes of the elements.
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
         self.bytes

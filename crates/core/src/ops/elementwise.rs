@@ -7,6 +7,7 @@ use tapeflow_kernels::{self as kernels, Element, Float};
 use crate::dtype::{DType, DTypes, dispatch};
 use crate::error::{Error, Result};
 use crate::op::{Array, ArrayMut, check_dtype, check_same_dtype};
+use crate::ops::wide::run_wide;
 use crate::shape::Spec;
 
 /// One input of an allowed dtype; the output is like it.
@@ -92,10 +93,9 @@ pub(crate) fn run_binary_float(
 ) -> Result<()> {
     match inputs[0].dtype() {
         DType::Float64 => run_binary(inputs, outputs, double),
-        dtype => dispatch!(float, dtype, T => {
-            run_binary(inputs, outputs, |x: T, y: T| {
-                T::from_f32(single(Float::to_f32(x), Float::to_f32(y)))
-            })
+        DType::Float32 => run_binary(inputs, outputs, single),
+        narrow => run_wide(narrow, false, inputs, outputs, &|inputs, outputs| {
+            run_binary_float(inputs, outputs, single, double)
         }),
     }
 }

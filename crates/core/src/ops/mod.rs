@@ -13,6 +13,7 @@ pub mod math;
 pub mod nn;
 pub mod state;
 pub mod training;
+mod wide;
 
 pub use axes::Axes;
 
@@ -28,6 +29,7 @@ pub(crate) mod prelude {
         Array, ArrayMut, Gradient, Op, Saves, check_dtype, check_rank, check_same_dtype,
     };
     pub(crate) use crate::ops::elementwise;
+    pub(crate) use crate::ops::wide::dispatch_wide;
     pub(crate) use crate::shape::{Shape, Spec};
     pub(crate) use crate::tensor::Tensor;
 }

@@ -207,7 +207,7 @@ impl Op for MirrorPadGrad {
             return Ok(());
         }
         let places = self.pad.mirrored(&self.shape);
-        dispatch!(number, inputs[0].dtype(), T => {
+        dispatch_wide!(number, self, inputs, outputs, inputs[0].dtype(), T => {
             let out = outputs[0].data::<T>();
             out.fill(T::ZERO);
             add_by_index(inputs[0].data::<T>(), &places, out, &self.shape);

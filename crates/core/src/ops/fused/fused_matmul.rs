@@ -80,7 +80,7 @@ impl Op for FusedMatMul {
             let c = outputs[0].data::<f32>();
             return gemm_panels(m, n, k, a, b.panels(), epilogue, c).map_err(no_memory);
         }
-        dispatch!(product, a.dtype(), T => {
+        dispatch_wide!(product, self, inputs, outputs, a.dtype(), T => {
             let a: Matrix<'_, T> = matrix(a.data(), m, k, self.transpose_a);
             let b = matrix(b.data(), k, n, self.transpose_b);
             let bias = inputs.get(2).map(|bias| bias.data::<T>());

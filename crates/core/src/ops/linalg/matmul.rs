@@ -111,7 +111,7 @@ impl Op for MatMul {
             let (name, a, b) = (self.name(), a.shape(), b.shape());
             Error::resource_exhausted(format!("{name}: no memory to multiply {a} by {b}"))
         };
-        dispatch!(product, a.dtype(), T => {
+        dispatch_wide!(product, self, inputs, outputs, a.dtype(), T => {
             let product = |a: &[T], b: &[T], c: &mut [T]| {
                 let Dims { m, n, k, .. } = dims;
                 let a = matrix(a, m, k, self.transpose_a);

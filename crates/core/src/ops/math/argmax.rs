@@ -1,9 +1,9 @@
 //! Where the largest element is.
 
-use num_traits::AsPrimitive;
 use tapeflow_kernels::reduce;
 
 use crate::ops::prelude::*;
+use crate::ops::wide::run_wide;
 
 /// The op of [`argmax`], with all its arguments.
 ///
@@ -60,10 +60,14 @@ impl Op for Argmax {
         let axis = x.shape().axis(self.name(), self.axis)?;
         let (outer, inner) = (&x.shape()[..axis], &x.shape()[axis + 1..]);
         let dims = [outer.iter().product(), x.shape()[axis], inner.iter().product()];
-        dispatch!(integer, self.output_type, I => dispatch!(any, x.dtype(), T => {
-            reduce::argmax(x.data::<T>(), dims, outputs[0].data::<I>(), |index| index.as_());
+        if outputs[0].dtype().size() < size_of::<i64>() {
+            return run_wide(outputs[0].dtype(), false, inputs, outputs, &|i, o| self.run(i, o));
+        }
+        dispatch_wide!(any, self, inputs, outputs, x.dtype(), T => {
+            // An index has the same bits in either type of 64.
+            reduce::argmax(x.data::<T>(), dims, outputs[0].data::<i64>(), |index| index as i64);
             Ok(())
-        }))
+        })
     }
 
     fn gradient(&self) -> Gradient {

@@ -18,7 +18,7 @@ impl Op for Divide {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        dispatch!(float, inputs[0].dtype(), T => {
+        dispatch_wide!(float, self, inputs, outputs, inputs[0].dtype(), T => {
             elementwise::run_binary::<T, T>(inputs, outputs, Float::div)
         })
     }

@@ -16,7 +16,7 @@ impl Op for GreaterEqual {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        dispatch!(number, inputs[0].dtype(), T => {
+        dispatch_wide!(number, self, inputs, outputs, inputs[0].dtype(), T => {
             elementwise::run_comparison::<T>(inputs, outputs, PartialOrd::ge)
         })
     }

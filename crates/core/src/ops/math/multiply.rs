@@ -16,7 +16,7 @@ impl Op for Multiply {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        dispatch!(number, inputs[0].dtype(), T => {
+        dispatch_wide!(number, self, inputs, outputs, inputs[0].dtype(), T => {
             elementwise::run_binary::<T, T>(inputs, outputs, Number::mul)
         })
     }

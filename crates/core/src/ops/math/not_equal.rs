@@ -16,7 +16,7 @@ impl Op for NotEqual {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        dispatch!(any, inputs[0].dtype(), T => {
+        dispatch_wide!(any, self, inputs, outputs, inputs[0].dtype(), T => {
             elementwise::run_comparison::<T>(inputs, outputs, PartialEq::ne)
         })
     }

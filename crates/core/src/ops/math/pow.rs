@@ -22,11 +22,11 @@ impl Op for Pow {
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         let dtype = inputs[0].dtype();
         if dtype.is_floating() {
-            return dispatch!(float, dtype, T => {
+            return dispatch_wide!(float, self, inputs, outputs, dtype, T => {
                 elementwise::run_binary::<T, T>(inputs, outputs, Float::powf)
             });
         }
-        dispatch!(integer, dtype, T => {
+        dispatch_wide!(integer, self, inputs, outputs, dtype, T => {
             let negative = first_negative(inputs[1].data::<T>());
             if let (Some(exponent), true) = (negative, !outputs[0].shape().contains(&0)) {
                 return Err(Error::invalid_argument(format!(

@@ -24,8 +24,14 @@ impl Op for ReduceMax {
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         let x = inputs[0];
+        if x.shape().contains(&0) {
+            return dispatch!(number, x.dtype(), T => {
+                outputs[0].data::<T>().fill(<T as Number>::MIN);
+                Ok(())
+            });
+        }
         let reduced = self.axes.reduced(self.name(), x.shape())?;
-        dispatch!(number, x.dtype(), T => {
+        dispatch_wide!(number, self, inputs, outputs, x.dtype(), T => {
             run_reduction::<T, _>(self.name(), Max, x, &reduced, &mut outputs[0], |extreme| extreme)
         })
     }

@@ -33,21 +33,20 @@ impl Op for ReduceMean {
         let (x, dims) = (inputs[0], inputs[0].shape());
         let reduced = self.axes.reduced(self.name(), dims)?;
         let count = count(dims, &reduced);
-        let out = &mut outputs[0];
         match x.dtype() {
             // The mean of no integers is 0.
             DType::Int64 => {
                 let mean = |sum: i64| sum / count.max(1) as i64;
-                run_reduction::<i64, _>(self.name(), Sum, x, &reduced, out, mean)
+                run_reduction::<i64, _>(self.name(), Sum, x, &reduced, &mut outputs[0], mean)
             }
             DType::UInt64 => {
                 let mean = |sum: u64| sum / count.max(1) as u64;
-                run_reduction::<u64, _>(self.name(), Sum, x, &reduced, out, mean)
+                run_reduction::<u64, _>(self.name(), Sum, x, &reduced, &mut outputs[0], mean)
             }
-            dtype => dispatch!(float, dtype, T => {
+            dtype => dispatch_wide!(float, self, inputs, outputs, dtype, T => {
                 // Exact in f64 but for one rounding, as the division in T's own type would be.
                 let mean = |sum| Number::from_f64(Number::to_f64(sum) / count as f64);
-                run_reduction::<T, _>(self.name(), Sum, x, &reduced, out, mean)
+                run_reduction::<T, _>(self.name(), Sum, x, &reduced, &mut outputs[0], mean)
             }),
         }
     }

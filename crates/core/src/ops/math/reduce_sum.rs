@@ -28,7 +28,7 @@ impl Op for ReduceSum {
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         let x = inputs[0];
         let reduced = self.axes.reduced(self.name(), x.shape())?;
-        dispatch!(number, x.dtype(), T => {
+        dispatch_wide!(number, self, inputs, outputs, x.dtype(), T => {
             run_reduction::<T, _>(self.name(), Sum, x, &reduced, &mut outputs[0], |sum| sum)
         })
     }

@@ -17,7 +17,7 @@ impl Op for Square {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        dispatch!(number, inputs[0].dtype(), T => {
+        dispatch_wide!(number, self, inputs, outputs, inputs[0].dtype(), T => {
             elementwise::run_unary::<T, T>(inputs, outputs, |x| Number::mul(x, x))
         })
     }

@@ -32,7 +32,7 @@ impl Op for AvgPool {
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         let geometry = self.0.kernel_geometry(self.name(), inputs[0].shape())?;
-        dispatch!(float, inputs[0].dtype(), T => {
+        dispatch_wide!(float, self, inputs, outputs, inputs[0].dtype(), T => {
             let output = outputs[0].data::<T>();
             if !output.is_empty() {
                 pool::avg_pool(&geometry, inputs[0].data(), output);
@@ -81,7 +81,7 @@ impl Op for AvgPoolGrad {
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         let geometry = self.pool.kernel_geometry(self.name(), &self.input_shape)?;
-        dispatch!(float, inputs[0].dtype(), T => {
+        dispatch_wide!(float, self, inputs, outputs, inputs[0].dtype(), T => {
             let (grad, gradient) = (inputs[0].data::<T>(), outputs[0].data::<T>());
             if grad.is_empty() || gradient.is_empty() {
                 gradient.fill(T::ZERO);

@@ -66,7 +66,7 @@ impl Op for BiasAdd {
         let mut bias_dims = [1; MAX_RANK];
         bias_dims[0] = bias.shape()[0];
         let bias_dims = &bias_dims[..rank - self.data_format.channel_axis(rank)];
-        dispatch!(number, value.dtype(), T => {
+        dispatch_wide!(number, self, inputs, outputs, value.dtype(), T => {
             binary(
                 (value.data::<T>(), value.shape()),
                 (bias.data::<T>(), bias_dims),

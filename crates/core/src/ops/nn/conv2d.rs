@@ -189,7 +189,7 @@ impl Op for Conv2D {
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         let (input, filters) = (inputs[0], inputs[1]);
         let geometry = self.kernel_geometry(self.name(), input.shape(), filters.shape())?;
-        dispatch!(product, input.dtype(), T => {
+        dispatch_wide!(product, self, inputs, outputs, input.dtype(), T => {
             let (input, output) = (input.data::<T>(), outputs[0].data::<T>());
             if input.is_empty() || output.is_empty() {
                 output.fill(T::ZERO);

@@ -35,7 +35,7 @@ impl Op for Conv2DBackpropFilter {
         let (input, out_backprop) = (inputs[0], inputs[1]);
         let geometry =
             self.conv.kernel_geometry(self.name(), input.shape(), &self.filters_shape)?;
-        dispatch!(product, input.dtype(), T => {
+        dispatch_wide!(product, self, inputs, outputs, input.dtype(), T => {
             let (input, out_backprop) = (input.data::<T>(), out_backprop.data::<T>());
             let gradient = outputs[0].data::<T>();
             if input.is_empty() || out_backprop.is_empty() {

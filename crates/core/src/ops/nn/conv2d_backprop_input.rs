@@ -34,7 +34,7 @@ impl Op for Conv2DBackpropInput {
         let (filters, out_backprop) = (inputs[0], inputs[1]);
         let geometry =
             self.conv.kernel_geometry(self.name(), &self.input_shape, filters.shape())?;
-        dispatch!(product, filters.dtype(), T => {
+        dispatch_wide!(product, self, inputs, outputs, filters.dtype(), T => {
             let (out_backprop, gradient) = (out_backprop.data::<T>(), outputs[0].data::<T>());
             if out_backprop.is_empty() || gradient.is_empty() {
                 gradient.fill(T::ZERO);

@@ -162,7 +162,9 @@ impl Op for FusedBatchNorm {
             let format = self.data_format;
             return Err(Error::unsupported(format!("{name}: {format} runs between transposes")));
         }
-        dispatch!(float, inputs[0].dtype(), T => self.run_in::<T>(inputs, outputs))
+        dispatch_wide!(float, self, inputs, outputs, inputs[0].dtype(), T => {
+            self.run_in::<T>(inputs, outputs)
+        })
     }
 
     fn gradient(&self) -> Gradient {

@@ -118,7 +118,9 @@ impl Op for FusedBatchNormGrad {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        dispatch!(float, inputs[0].dtype(), T => self.run_in::<T>(inputs, outputs))
+        dispatch_wide!(float, self, inputs, outputs, inputs[0].dtype(), T => {
+            self.run_in::<T>(inputs, outputs)
+        })
     }
 
     fn gradient(&self) -> Gradient {

@@ -68,7 +68,7 @@ impl Op for FusedConv2DBackpropFilter {
         let shape = Shape::from([conv.batch, conv.out_h, conv.out_w, conv.out_c]);
         let pool = pool_geometry(name, &self.pool, &shape)?;
         let (first, rest) = outputs.split_at_mut(1);
-        dispatch!(float, input.dtype(), T => {
+        dispatch_wide!(float, self, inputs, outputs, input.dtype(), T => {
             fused::conv2d_backprop_filter_pooled(
                 Level::best(),
                 &conv,

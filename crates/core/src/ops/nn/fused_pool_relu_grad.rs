@@ -54,7 +54,7 @@ impl Op for FusedPoolReluGrad {
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         let geometry = pool_geometry(self.name(), &self.pool, &self.input_shape)?;
         let (first, rest) = outputs.split_at_mut(1);
-        dispatch!(float, inputs[0].dtype(), T => {
+        dispatch_wide!(float, self, inputs, outputs, inputs[0].dtype(), T => {
             let (dx, dbias) = (first[0].data::<T>(), rest[0].data::<T>());
             let (dy, argmax) = (inputs[0].data::<T>(), inputs[1].data::<u8>());
             fused::relu_max_pool_grad(Level::best(), &geometry, dy, argmax, dx, dbias)

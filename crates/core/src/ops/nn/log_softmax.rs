@@ -47,7 +47,7 @@ impl Op for LogSoftmax {
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         let logits = inputs[0];
         let len = last_extent(self.name(), logits.shape(), self.axis)?;
-        dispatch!(float, logits.dtype(), T => {
+        dispatch_wide!(float, self, inputs, outputs, logits.dtype(), T => {
             kernels::log_softmax(logits.data::<T>(), len, outputs[0].data());
             Ok(())
         })

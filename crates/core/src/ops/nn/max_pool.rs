@@ -29,7 +29,7 @@ impl Op for MaxPool {
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         let geometry = self.0.kernel_geometry(self.name(), inputs[0].shape())?;
-        dispatch!(number, inputs[0].dtype(), T => {
+        dispatch_wide!(number, self, inputs, outputs, inputs[0].dtype(), T => {
             let output = outputs[0].data::<T>();
             if !output.is_empty() {
                 pool::max_pool(&geometry, inputs[0].data(), output);
@@ -70,7 +70,7 @@ impl Op for MaxPoolGrad {
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         let geometry = self.0.kernel_geometry(self.name(), inputs[0].shape())?;
-        dispatch!(float, inputs[0].dtype(), T => {
+        dispatch_wide!(float, self, inputs, outputs, inputs[0].dtype(), T => {
             let (grad, gradient) = (inputs[1].data::<T>(), outputs[0].data::<T>());
             if grad.is_empty() || gradient.is_empty() {
                 gradient.fill(T::ZERO);
@@ -116,7 +116,7 @@ impl Op for MaxPoolGradGrad {
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         let geometry = self.0.kernel_geometry(self.name(), inputs[0].shape())?;
-        dispatch!(float, inputs[0].dtype(), T => {
+        dispatch_wide!(float, self, inputs, outputs, inputs[0].dtype(), T => {
             let (grad, output) = (inputs[1].data::<T>(), outputs[0].data::<T>());
             if grad.is_empty() || output.is_empty() {
                 output.fill(T::ZERO);

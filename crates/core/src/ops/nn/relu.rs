@@ -18,7 +18,7 @@ impl Op for Relu {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        dispatch!(number, inputs[0].dtype(), T => {
+        dispatch_wide!(number, self, inputs, outputs, inputs[0].dtype(), T => {
             elementwise::run_unary(inputs, outputs, vecmath::relu::<T>)
         })
     }
@@ -49,7 +49,7 @@ impl Op for ReluGrad {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        dispatch!(number, inputs[0].dtype(), T => {
+        dispatch_wide!(number, self, inputs, outputs, inputs[0].dtype(), T => {
             elementwise::run_binary(inputs, outputs, vecmath::relu_grad::<T>)
         })
     }

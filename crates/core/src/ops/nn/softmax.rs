@@ -76,7 +76,7 @@ impl Op for Softmax {
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         let logits = inputs[0];
         let len = last_extent(self.name(), logits.shape(), self.axis)?;
-        dispatch!(float, logits.dtype(), T => {
+        dispatch_wide!(float, self, inputs, outputs, logits.dtype(), T => {
             kernels::softmax(logits.data::<T>(), len, outputs[0].data());
             Ok(())
         })

@@ -80,7 +80,7 @@ impl Op for SoftmaxCrossEntropyWithLogits {
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
         let (labels, logits) = (inputs[0], inputs[1]);
         let len = last_extent(self.name(), logits.shape(), self.axis)?;
-        dispatch!(float, logits.dtype(), T => {
+        dispatch_wide!(float, self, inputs, outputs, logits.dtype(), T => {
             let (labels, logits) = (labels.data::<T>(), logits.data::<T>());
             kernels::cross_entropy(labels, logits, len, outputs[0].data());
             Ok(())

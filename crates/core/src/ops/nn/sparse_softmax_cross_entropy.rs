@@ -53,7 +53,7 @@ impl Op for SparseSoftmaxCrossEntropyWithLogits {
                 &label64
             }
         };
-        dispatch!(float, logits.dtype(), T => {
+        dispatch_wide!(float, self, inputs, outputs, logits.dtype(), T => {
             kernels::sparse_cross_entropy(label, logits.data::<T>(), classes, outputs[0].data());
             Ok(())
         })

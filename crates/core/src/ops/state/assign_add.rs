@@ -29,7 +29,7 @@ impl Op for AssignAdd {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        dispatch!(number, inputs[0].dtype(), T => {
+        dispatch_wide!(number, self, inputs, outputs, inputs[0].dtype(), T => {
             zip_in_place(outputs[0].data::<T>(), inputs[0].data(), Number::add);
             Ok(())
         })
