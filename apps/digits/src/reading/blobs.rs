@@ -1,6 +1,6 @@
 //! Connected strokes of ink.
 
-use super::components::{Component, components};
+use super::components::{Component, Run, components, runs_of_row};
 use super::crop::Crop;
 use super::gray::Gray;
 use super::paper::Ink;
@@ -11,6 +11,9 @@ const EDGE: f32 = 0.45;
 const FULL: f32 = 0.9;
 /// Ink this faint is the grain of the paper, or its lines.
 const NONE: f32 = 0.08;
+/// A digit's longer side has at least so many pixels, and is this part of the picture's.
+const SMALLEST: f32 = 4.0;
+const SMALLEST_PART: f32 = 0.006;
 /// Pixels around a stroke that may hold some of its ink.
 const RIM: usize = 2;
 
@@ -23,7 +26,7 @@ pub struct Blob {
     pub faint: usize,
 }
 
-/// All blobs of a picture, with what is needed to cut them out.
+/// The blobs of a picture but for specks, with what is needed to cut them out.
 pub struct Blobs {
     pub found: Vec<Blob>,
     depth: Gray,
@@ -34,33 +37,50 @@ pub struct Blobs {
 impl Blobs {
     pub fn of(ink: Ink) -> Blobs {
         let Ink { depth, floor } = ink;
-        let (width, height) = (depth.width, depth.height);
-        let faint = components(width, height, |x, y| depth.pixels[y * width + x] > floor);
-        let depths: Vec<f32> =
-            faint.iter().map(|component| full_depth(component, &depth)).collect();
-        let mut strokes = vec![0; depth.pixels.len()];
-        let mut owners = Vec::new();
-        for (number, component) in faint.iter().enumerate() {
-            let edge = (EDGE * depths[number]).max(f32::from(floor)) as u8;
-            for run in &component.runs {
-                owners.push((run.y, run.start, number));
-                let pixels = run.y * width + run.start..run.y * width + run.end;
-                let depths = &depth.pixels[pixels.clone()];
-                for (stroke, &depth) in strokes[pixels].iter_mut().zip(depths) {
-                    *stroke = u8::from(depth > edge);
-                }
-            }
+        let mut blobs = Blobs { found: Vec::new(), strokes: vec![0; depth.pixels.len()], depth };
+        let mut runs = Vec::new();
+        for y in 0..blobs.height() {
+            let row = blobs.depth.row(y);
+            runs_of_row(y, 0..row.len(), |x| row[x] > floor, &mut runs);
         }
-        owners.sort_unstable();
-        let found = components(width, height, |x, y| strokes[y * width + x] == 1)
-            .into_iter()
-            .map(|shape| {
-                let first = (shape.runs[0].y, shape.runs[0].start, usize::MAX);
-                let (_, _, faint) = owners[owners.partition_point(|&owner| owner <= first) - 1];
-                Blob { shape, depth: depths[faint], faint }
-            })
-            .collect();
-        Blobs { found, depth, strokes }
+        for (number, faint) in components(&runs).iter().enumerate() {
+            blobs.add_strokes(number, faint, floor);
+        }
+        blobs
+    }
+
+    /// The strokes that hang together by faint ink.
+    fn add_strokes(&mut self, number: usize, faint: &Component, floor: u8) {
+        let full = full_depth(faint, &self.depth);
+        let edge = (EDGE * full).max(f32::from(floor)) as u8;
+        let mut runs: Vec<Run> = Vec::new();
+        for run in &faint.runs {
+            let row = self.depth.row(run.y());
+            runs_of_row(run.y(), run.columns(), |x| row[x] > edge, &mut runs);
+        }
+        for run in &runs {
+            self.strokes[run.y() * self.depth.width..][run.columns()].fill(1);
+        }
+        let speck = self.smallest_digit() / 2.0;
+        let is_speck =
+            |shape: &Component| (shape.area.width().max(shape.area.height()) as f32) < speck;
+        let shapes = components(&runs).into_iter().filter(|shape| !is_speck(shape));
+        self.found.extend(shapes.map(|shape| Blob { shape, depth: full, faint: number }));
+    }
+
+    /// The width of the picture.
+    pub fn width(&self) -> usize {
+        self.depth.width
+    }
+
+    /// The height of the picture.
+    pub fn height(&self) -> usize {
+        self.depth.height
+    }
+
+    /// The least height of a digit.
+    pub fn smallest_digit(&self) -> f32 {
+        f32::max(SMALLEST, SMALLEST_PART * self.width().max(self.height()) as f32)
     }
 
     /// The ink of some blobs, and none of their neighbours', and where its left upper corner is.
@@ -76,10 +96,10 @@ impl Blobs {
         for &member in members {
             let blob = &self.found[member];
             for run in &blob.shape.runs {
-                let columns = run.start.saturating_sub(RIM).max(left) - left
-                    ..(run.end + RIM).min(right) - left;
-                let rows =
-                    run.y.saturating_sub(RIM).max(top) - top..(run.y + RIM + 1).min(bottom) - top;
+                let (y, columns) = (run.y(), run.columns());
+                let columns = columns.start.saturating_sub(RIM).max(left) - left
+                    ..(columns.end + RIM).min(right) - left;
+                let rows = y.saturating_sub(RIM).max(top) - top..(y + RIM + 1).min(bottom) - top;
                 for row in rows {
                     full[row * width..][columns.clone()].fill(blob.depth);
                 }
@@ -87,7 +107,8 @@ impl Blobs {
         }
         let mut own = vec![false; width * height];
         for run in members.iter().flat_map(|&member| &self.found[member].shape.runs) {
-            own[(run.y - top) * width + run.start - left..][..run.end - run.start].fill(true);
+            let columns = run.columns();
+            own[(run.y() - top) * width + columns.start - left..][..columns.len()].fill(true);
         }
         let ink = (0..width * height)
             .map(|i| {
@@ -107,7 +128,7 @@ impl Blobs {
 fn full_depth(component: &Component, depth: &Gray) -> f32 {
     let mut counts = [0usize; 256];
     for run in &component.runs {
-        for &depth in &depth.row(run.y)[run.start..run.end] {
+        for &depth in &depth.row(run.y())[run.columns()] {
             counts[depth as usize] += 1;
         }
     }

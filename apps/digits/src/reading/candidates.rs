@@ -6,11 +6,15 @@ use super::crop::Crop;
 use super::gray::Gray;
 use super::groups::{self, Group};
 use super::normalise::{self, Image};
-use super::{Digit, order, paper, rulings, split};
+use super::{Digit, Found, order, paper, rulings, single, split};
 use crate::model::CLASSES;
 
-/// Larger pictures are reduced before anything is looked for.
+/// Pictures are reduced to about so many pixels before anything is looked for, if they have more than
+/// twice as many.
 const WORKING_PIXELS: usize = 4_000_000;
+const WORKING_SIDE: usize = 10_000;
+/// Larger digits are reduced before they are looked at.
+const LARGEST: usize = 160;
 /// Strokes thinner than this, in pixels of the 20x20 of a digit, are thickened to it.
 const THINNEST: f32 = 1.6;
 /// A digit wider than this part of its height may be two that touch.
@@ -58,28 +62,28 @@ impl Candidate {
     }
 }
 
-/// Finds what may be digits in a picture, line by line.
-pub fn find(picture: Gray) -> Vec<Vec<Candidate>> {
-    if let Some(image) = normalise::as_it_is(&picture) {
-        let area = Area { left: 0, top: 0, right: picture.width, bottom: picture.height };
-        return vec![vec![Candidate { area, image, whole: 1.0, parts: Vec::new() }]];
-    }
-    let factor =
-        (picture.pixels.len() as f64 / WORKING_PIXELS as f64).sqrt().ceil().max(1.0) as usize;
+/// Finds what may be digits in a picture.
+pub fn find(picture: Gray) -> Found {
     let (wide, tall) = (picture.width, picture.height);
+    if let Some(image) = normalise::as_it_is(&picture) {
+        let area = Area { left: 0, top: 0, right: wide, bottom: tall };
+        return Found::one(Candidate { area, image, whole: 1.0, parts: Vec::new() });
+    }
+    if let Some((ink, factor, stretched)) = single::ink(&picture) {
+        let mut only = of_ink(&ink, CUTS);
+        if stretched > 1 {
+            only.image = of_ink(&ink.taller(stretched), 0).image;
+        }
+        only.place(&|area| area.times(factor).within(wide, tall));
+        return Found::one(only);
+    }
+    let factor = reduction(wide, tall);
     let working = if factor > 1 { picture.reduced(factor) } else { picture };
-    let (width, height) = (working.width, working.height);
     let mut ink = paper::ink(working);
     rulings::erase(&mut ink.depth, ink.floor);
     let blobs = Blobs::of(ink);
-    let units = groups::units(groups::groups(&blobs, width, height), &blobs);
-    let areas: Vec<Area> = units.iter().map(|unit| unit.area()).collect();
-    let scaled = |area: Area| Area {
-        left: area.left * factor,
-        top: area.top * factor,
-        right: (area.right * factor).min(wide),
-        bottom: (area.bottom * factor).min(tall),
-    };
+    let (units, left_out) = groups::units(&blobs);
+    let areas: Vec<Area> = units.iter().map(groups::Unit::area).collect();
     let found = |number: usize| {
         let mut candidate = match &units[number] {
             groups::Unit::One(group) => of_group(group, &blobs),
@@ -89,46 +93,62 @@ pub fn find(picture: Gray) -> Vec<Vec<Candidate>> {
                 whole
             }
         };
-        candidate.scale(&scaled);
+        candidate.place(&|area| area.times(factor).within(wide, tall));
         candidate
     };
     let lines = order::lines(&areas);
-    lines.into_iter().map(|line| line.into_iter().map(found).collect()).collect()
+    let lines = lines.into_iter().map(|line| line.into_iter().map(found).collect()).collect();
+    Found { lines, left_out }
+}
+
+/// By what factor a picture is reduced before anything is looked for: a whole one, so that all strokes
+/// of a pen stay alike.
+fn reduction(width: usize, height: usize) -> usize {
+    let by_pixels = ((width * height) as f64 / WORKING_PIXELS as f64).sqrt().round() as usize;
+    by_pixels.max(width.max(height).div_ceil(WORKING_SIDE))
 }
 
 impl Candidate {
-    fn scale(&mut self, scaled: &impl Fn(Area) -> Area) {
-        self.area = scaled(self.area);
-        self.parts.iter_mut().for_each(|part| part.scale(scaled));
+    /// Tells where its areas are in a larger picture.
+    fn place(&mut self, place: &impl Fn(Area) -> Area) {
+        self.area = place(self.area);
+        self.parts.iter_mut().for_each(|part| part.place(place));
     }
 }
 
 fn of_group(group: &Group, blobs: &Blobs) -> Candidate {
-    let (crop, left, top) = blobs.crop(&group.members);
-    of_ink(crop, left, top, CUTS)
+    let (mut crop, left, top) = blobs.crop(&group.members);
+    let (width, height) = (crop.width, crop.height);
+    let factor = width.max(height).div_ceil(LARGEST);
+    if factor > 1 {
+        let thin = crop.stroke_width() < THINNEST * width.max(height) as f32 / 20.0;
+        crop = crop.reduced(factor, thin);
+    }
+    let mut candidate = of_ink(&crop, CUTS);
+    candidate.place(&|area| area.times(factor).within(width, height).moved(left, top));
+    candidate
 }
 
-/// A candidate from ink whose corner is at `left`, `top`.
-fn of_ink(crop: Crop, left: usize, top: usize, cuts: usize) -> Candidate {
+/// A candidate from ink.
+fn of_ink(crop: &Crop, cuts: usize) -> Candidate {
     let bounds = crop.bounds();
-    let area = bounds.map_or(Area { left, top, right: left + 1, bottom: top + 1 }, |bounds| Area {
-        left: left + bounds.left.round() as usize,
-        top: top + bounds.top.round() as usize,
-        right: left + (bounds.right.round() as usize).max(bounds.left.round() as usize + 1),
-        bottom: top + (bounds.bottom.round() as usize).max(bounds.top.round() as usize + 1),
+    let area = bounds.map_or(Area { left: 0, top: 0, right: 1, bottom: 1 }, |bounds| {
+        let [left, top, right, bottom] = [bounds.left, bounds.top, bounds.right, bounds.bottom]
+            .map(|edge| edge.round() as usize);
+        Area { left, top, right: right.max(left + 1), bottom: bottom.max(top + 1) }
     });
     let (wide, tall) = (area.width() as f32, area.height() as f32);
     let aspect = wide / tall;
     let pen = crop.stroke_width();
     let mut parts = Vec::new();
     if aspect > WIDE && cuts > 0 && wide >= 8.0 {
-        let cut = split::halves(&crop);
+        let cut = split::halves(crop);
         // Where two digits touch, the cut goes through one stroke; and each is tall.
         let tall_enough = |half: &Crop| {
             half.bounds().is_some_and(|bounds| bounds.bottom - bounds.top > 0.5 * tall)
         };
         if cut.strokes <= 1 && cut.halves.iter().all(tall_enough) {
-            parts = cut.halves.map(|half| of_ink(half, left, top, cuts - 1)).into();
+            parts = cut.halves.map(|half| of_ink(&half, cuts - 1)).into();
         }
     }
     let side = wide.max(tall);
@@ -136,8 +156,9 @@ fn of_ink(crop: Crop, left: usize, top: usize, cuts: usize) -> Candidate {
     let image = if missing > 0.5 {
         normalise::normalise(&crop.thickened(missing / 2.0))
     } else {
-        normalise::normalise(&crop)
+        normalise::normalise(crop)
     };
-    let whole = (1.0 - (aspect - 1.4) * 2.0).clamp(0.02, 1.0);
+    // Few digits are that wide, and none is half as wide again as tall.
+    let whole = (1.0 - (aspect - 1.25) * 2.0).clamp(0.02, 1.0);
     Candidate { area, image, whole, parts }
 }

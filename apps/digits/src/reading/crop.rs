@@ -55,6 +55,32 @@ impl Crop {
         })
     }
 
+    /// The ink with each block of `factor` x `factor` pixels made one: the most of it, so that hairlines
+    /// stay, or its mean.
+    pub fn reduced(&self, factor: usize, hairlines: bool) -> Crop {
+        let (width, height) = (self.width.div_ceil(factor), self.height.div_ceil(factor));
+        let share = 1.0 / (factor * factor) as f32;
+        let mut ink = vec![0.0f32; width * height];
+        for (y, row) in self.ink.chunks_exact(self.width).enumerate() {
+            let blocks = &mut ink[y / factor * width..][..width];
+            for (block, pixels) in blocks.iter_mut().zip(row.chunks(factor)) {
+                *block = if hairlines {
+                    pixels.iter().copied().fold(*block, f32::max)
+                } else {
+                    *block + share * pixels.iter().sum::<f32>()
+                };
+            }
+        }
+        Crop { width, height, ink }
+    }
+
+    /// The ink with each row so many `times`.
+    pub fn taller(&self, times: usize) -> Crop {
+        let rows = self.ink.chunks_exact(self.width);
+        let ink = rows.flat_map(|row| row.repeat(times)).collect();
+        Crop { width: self.width, height: self.height * times, ink }
+    }
+
     /// The mean width of the strokes, in pixels: twice their area over the length of their edges.
     pub fn stroke_width(&self) -> f32 {
         let area: f32 = self.ink.iter().sum();

@@ -1,7 +1,10 @@
 //! Which blobs make up a digit.
 
+use std::collections::{BTreeMap, HashMap};
+
 use super::blobs::Blobs;
-use super::components::{Area, Component, Run};
+use super::components::{Area, Component};
+use super::gaps::{Gap, gaps};
 
 /// Ink fainter than this part of the page's is not writing.
 const FAINTEST: f32 = 0.35;
@@ -9,6 +12,8 @@ const FAINTEST: f32 = 0.35;
 const NEAR: f32 = 0.14;
 /// Of more pieces than this, the largest count: a page of writing has fewer.
 const MOST_GROUPS: usize = 2000;
+/// The boxes of digits together are at most so many times as large as the picture: they seldom overlap.
+const MOST_COVER: usize = 4;
 
 /// Blobs that are taken for one digit.
 pub struct Group {
@@ -46,24 +51,97 @@ impl Unit {
     }
 }
 
+/// What may be digits among the blobs of a picture, and how many pieces of ink were not looked at
+/// because there are too many. Specks, dashes and what is no handwriting do not count.
+pub fn units(blobs: &Blobs) -> (Vec<Unit>, usize) {
+    let mut groups = pieces(blobs);
+    groups.sort_by_key(|group| std::cmp::Reverse(blobs.found[group.members[0]].shape.pixels));
+    let mut left_out = groups.len().saturating_sub(MOST_GROUPS);
+    groups.truncate(MOST_GROUPS);
+    let gaps = gaps_between(&groups, blobs);
+    for _ in 0..2 {
+        let usual = usual_height(&groups);
+        groups = joined(groups, &gaps, blobs, usual);
+    }
+    let usual = usual_height(&groups);
+    groups.retain(|group| {
+        let (wide, tall) = (group.area.width() as f32, group.area.height() as f32);
+        tall >= blobs.smallest_digit() && tall >= 0.35 * usual && wide <= 8.0 * tall
+    });
+    groups.sort_by_key(|group| group.area.pixels());
+    let mut covered = 0;
+    let most = MOST_COVER * blobs.width() * blobs.height();
+    let fit = groups.iter().take_while(|group| {
+        covered += group.area.pixels();
+        covered <= most
+    });
+    let fit = fit.count();
+    left_out += groups.len() - fit;
+    groups.truncate(fit);
+    (paired(groups, &gaps), left_out)
+}
+
+/// The blobs that may be digits or parts of them, each by itself.
+fn pieces(blobs: &Blobs) -> Vec<Group> {
+    let (width, height) = (blobs.width(), blobs.height());
+    let inside = |shape: &Component| {
+        let Area { left, top, right, bottom } = shape.area;
+        left > 0 && top > 0 && right < width && bottom < height && 10 * (bottom - top) > height
+    };
+    let some_inside = blobs.found.iter().any(|blob| inside(&blob.shape));
+    let mut pieces: Vec<Group> = (0..blobs.found.len())
+        .filter(|&i| !is_frame(&blobs.found[i].shape, width, height, some_inside))
+        .map(|i| Group { members: vec![i], area: blobs.found[i].shape.area })
+        .collect();
+    let deep = FAINTEST * usual_depth(&pieces, blobs);
+    pieces.retain(|group| blobs.found[group.members[0]].depth >= deep);
+    pieces
+}
+
+/// The gaps between groups of one blob each, by the blobs' numbers.
+fn gaps_between(groups: &[Group], blobs: &Blobs) -> Vec<Gap> {
+    let shapes: Vec<&Component> =
+        groups.iter().map(|group| &blobs.found[group.members[0]].shape).collect();
+    let mut gaps = gaps(&shapes, blobs.width(), blobs.height());
+    for gap in &mut gaps {
+        let (a, b) = gap.between;
+        gap.between = (groups[a].members[0], groups[b].members[0]);
+    }
+    gaps
+}
+
+/// The gaps between neighbouring groups, by the groups' numbers, the lower one first.
+fn neighbours(groups: &[Group], gaps: &[Gap]) -> BTreeMap<(usize, usize), f32> {
+    let owners: HashMap<usize, usize> = groups
+        .iter()
+        .enumerate()
+        .flat_map(|(number, group)| group.members.iter().map(move |&member| (member, number)))
+        .collect();
+    let mut least = BTreeMap::new();
+    for Gap { between: (a, b), pixels } in gaps {
+        if let (Some(&a), Some(&b)) = (owners.get(a), owners.get(b))
+            && a != b
+        {
+            let gap = least.entry((a.min(b), a.max(b))).or_insert(*pixels);
+            *gap = pixels.min(*gap);
+        }
+    }
+    least
+}
+
 /// Pairs groups that stand so near to each other that they may be one digit, as the two strokes of a
 /// 4 may.
-pub fn units(groups: Vec<Group>, blobs: &Blobs) -> Vec<Unit> {
+fn paired(groups: Vec<Group>, gaps: &[Gap]) -> Vec<Unit> {
     let usual = usual_height(&groups);
     let mut pairs: Vec<(f32, usize, usize)> = Vec::new();
-    for b in 1..groups.len() {
-        for a in 0..b {
-            let (first, second) = (&groups[a].area, &groups[b].area);
-            let both = first.with(second);
-            let (wide, tall) = (both.width() as f32, both.height() as f32);
-            let apart = first.left.max(second.left) as f32 - first.right.min(second.right) as f32;
-            if wide > 1.25 * tall || tall > 1.4 * usual || apart > NEAR * usual {
-                continue;
-            }
-            let distance = distance(&groups[a], &groups[b], blobs) / usual;
-            if distance <= NEAR {
-                pairs.push((distance, a, b));
-            }
+    for ((a, b), gap) in neighbours(&groups, gaps) {
+        let both = groups[a].area.with(&groups[b].area);
+        let (wide, tall) = (both.width() as f32, both.height() as f32);
+        // The strokes of one digit are not both of its height, but those of 11 are.
+        let shorter = groups[a].area.height().min(groups[b].area.height()) as f32;
+        let is_near = gap <= NEAR * usual && shorter < 0.85 * tall;
+        if wide <= 1.25 * tall && tall <= 1.4 * usual && is_near {
+            pairs.push((gap, a, b));
         }
     }
     pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -81,35 +159,6 @@ pub fn units(groups: Vec<Group>, blobs: &Blobs) -> Vec<Unit> {
     }
     units.extend(groups.into_iter().flatten().map(Unit::One));
     units
-}
-
-/// Groups the blobs of a picture; leaves out specks, dashes and what is no handwriting.
-pub fn groups(blobs: &Blobs, width: usize, height: usize) -> Vec<Group> {
-    let smallest = f32::max(4.0, 0.006 * width.max(height) as f32);
-    let inside = |shape: &Component| {
-        let Area { left, top, right, bottom } = shape.area;
-        left > 0 && top > 0 && right < width && bottom < height && 10 * (bottom - top) > height
-    };
-    let some_inside = blobs.found.iter().any(|blob| inside(&blob.shape));
-    let mut groups: Vec<Group> = (0..blobs.found.len())
-        .filter(|&i| !is_frame(&blobs.found[i].shape, width, height, some_inside))
-        .map(|i| Group { members: vec![i], area: blobs.found[i].shape.area })
-        .filter(|group| group.area.width().max(group.area.height()) as f32 >= smallest / 2.0)
-        .collect();
-    let deep = FAINTEST * usual_depth(&groups, blobs);
-    groups.retain(|group| blobs.found[group.members[0]].depth >= deep);
-    groups.sort_by_key(|group| std::cmp::Reverse(blobs.found[group.members[0]].shape.pixels));
-    groups.truncate(MOST_GROUPS);
-    for _ in 0..2 {
-        let usual = usual_height(&groups);
-        groups = joined(groups, blobs, usual);
-    }
-    let usual = usual_height(&groups);
-    groups.retain(|group| {
-        let (wide, tall) = (group.area.width() as f32, group.area.height() as f32);
-        tall >= smallest && tall >= 0.35 * usual && wide <= 8.0 * tall
-    });
-    groups
 }
 
 /// The depth that a fifth of all ink exceeds: that of the darkest pen, if it wrote a good part.
@@ -131,23 +180,24 @@ fn usual_depth(groups: &[Group], blobs: &Blobs) -> f32 {
     0.0
 }
 
-/// Whether it is what lies beside the paper: along half of the picture's border, or from one edge to
-/// the other while there is something `inside`. A digit may touch the border where it was cut out
-/// tightly.
+/// Whether it is what lies beside the paper: along half of the picture's border, or, while there is
+/// something `inside`, along most of one edge. A digit that was cut out tightly touches the edges too,
+/// but not along them.
 fn is_frame(shape: &Component, width: usize, height: usize, inside: bool) -> bool {
-    let area = shape.area;
-    let at_edge = area.left == 0 || area.right == width || area.top == 0 || area.bottom == height;
-    if !at_edge || width.max(height) <= 64 {
+    if width.max(height) <= 64 {
         return false;
     }
-    let along = |run: &Run| {
-        let ends = usize::from(run.start == 0) + usize::from(run.end == width);
-        if run.y == 0 || run.y + 1 == height { run.end - run.start } else { ends }
-    };
-    let touched: usize = shape.runs.iter().map(along).sum();
-    let across = area.width() as f32 / width as f32;
-    let down = area.height() as f32 / height as f32;
-    touched > width + height - 2 || (inside && across.max(down) > 0.7)
+    let mut touched = [0; 4];
+    for run in &shape.runs {
+        let columns = run.columns();
+        touched[0] += usize::from(columns.start == 0);
+        touched[1] += usize::from(columns.end == width);
+        touched[2] += if run.y() == 0 { columns.len() } else { 0 };
+        touched[3] += if run.y() + 1 == height { columns.len() } else { 0 };
+    }
+    let along_most =
+        2 * touched[0].max(touched[1]) > height || 2 * touched[2].max(touched[3]) > width;
+    touched.iter().sum::<usize>() > width + height || (inside && along_most)
 }
 
 /// The height that half of all height is below: specks hardly count.
@@ -167,13 +217,11 @@ fn usual_height(groups: &[Group]) -> f32 {
 }
 
 /// Joins the pieces of broken digits, nearest first.
-fn joined(groups: Vec<Group>, blobs: &Blobs, usual: f32) -> Vec<Group> {
+fn joined(groups: Vec<Group>, gaps: &[Gap], blobs: &Blobs, usual: f32) -> Vec<Group> {
     let mut pairs: Vec<(f32, usize, usize)> = Vec::new();
-    for b in 1..groups.len() {
-        for a in 0..b {
-            if let Some(cost) = cost(&groups[a], &groups[b], blobs, usual) {
-                pairs.push((cost, a, b));
-            }
+    for ((a, b), gap) in neighbours(&groups, gaps) {
+        if is_one(&groups[a], &groups[b], gap / usual, blobs, usual) {
+            pairs.push((gap, a, b));
         }
     }
     pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -204,25 +252,24 @@ fn fits(a: &Group, b: &Group, usual: f32) -> bool {
     (tall <= 1.4 * usual || (tall <= 1.9 * usual && tall <= 2.2 * wide)) && wide <= 1.6 * usual
 }
 
-/// How far two groups are from being one digit, in usual heights; none if they are not.
-fn cost(a: &Group, b: &Group, blobs: &Blobs, usual: f32) -> Option<f32> {
+/// Whether two groups so far from each other, in usual heights, are one digit.
+fn is_one(a: &Group, b: &Group, distance: f32, blobs: &Blobs, usual: f32) -> bool {
     let gap = |a0: usize, a1: usize, b0: usize, b1: usize| {
         (a0.max(b0) as f32 - a1.min(b1) as f32) / usual
     };
     let across = gap(a.area.left, a.area.right, b.area.left, b.area.right);
     let down = gap(a.area.top, a.area.bottom, b.area.top, b.area.bottom);
     if across > 0.3 || down > 0.6 || !fits(a, b, usual) {
-        return None;
+        return false;
     }
     let both = a.area.with(&b.area).height() as f32 / usual;
-    let distance = distance(a, b, blobs) / usual;
     let narrower = a.area.width().min(b.area.width()) as f32 / usual;
     let shorter = a.area.height().min(b.area.height()) as f32 / usual;
     // One above the other, or one within the other's columns.
     let stacked = -across >= 0.5 * narrower;
     let fragment = shorter < 0.6;
     let faintly = blobs.found[a.members[0]].faint == blobs.found[b.members[0]].faint;
-    let is_joined = if faintly && -across >= 0.25 * narrower {
+    if faintly && -across >= 0.25 * narrower {
         distance <= 0.3
     } else if stacked && (is_dash(a, usual) || is_dash(b, usual)) {
         distance <= 0.4
@@ -234,32 +281,11 @@ fn cost(a: &Group, b: &Group, blobs: &Blobs, usual: f32) -> Option<f32> {
         distance <= 0.15
     } else {
         distance <= 0.05 && -across > 0.3 * narrower
-    };
-    is_joined.then_some(distance)
+    }
 }
 
 /// Whether it is so flat that it is no digit by itself.
 fn is_dash(group: &Group, usual: f32) -> bool {
     let (wide, tall) = (group.area.width() as f32, group.area.height() as f32);
     wide > 1.5 * tall && tall < 0.6 * usual
-}
-
-/// The shortest way from one to the other, in pixels.
-fn distance(a: &Group, b: &Group, blobs: &Blobs) -> f32 {
-    let runs = |group: &Group| {
-        group.members.iter().flat_map(|&m| blobs.found[m].shape.runs.iter()).collect::<Vec<_>>()
-    };
-    let (first, second) = (runs(a), runs(b));
-    let mut least = f32::MAX;
-    for p in &first {
-        for q in &second {
-            let down = p.y.abs_diff(q.y) as f32;
-            if down >= least {
-                continue;
-            }
-            let across = (p.start.max(q.start) as f32 - p.end.min(q.end) as f32).max(0.0);
-            least = least.min(across.hypot(down));
-        }
-    }
-    least
 }

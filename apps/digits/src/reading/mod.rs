@@ -3,19 +3,25 @@
 //! The way there: [`decode`] to shades of gray; [`paper`] tells ink from paper; [`rulings`] takes the
 //! printed lines out; [`blobs`] finds the strokes; [`groups`] joins those of one digit; [`order`] sorts
 //! digits into lines; [`normalise`] makes of each what MNIST would have made of it; and the network
-//! reads them all in one batch.
+//! reads them, in batches.
+//!
+//! Time and memory are bounded by the number of pixels, whatever the picture shows: each stage does a
+//! bounded work for each pixel, and what there can be too much of has a limit.
 
 mod blobs;
 mod candidates;
 mod components;
 mod crop;
 mod decode;
+mod gaps;
 mod gray;
 mod groups;
 mod normalise;
 mod order;
 mod paper;
 mod rulings;
+mod shape;
+mod single;
 mod split;
 
 use std::fmt;
@@ -32,8 +38,10 @@ pub use decode::gray as upright;
 pub use gray::Gray;
 pub use normalise::Image;
 
+/// So many images the network reads at once.
+const BATCH: usize = 128;
 /// A reading less probable than this is not sure.
-const SURE: f32 = 0.5;
+const SURE: f32 = 0.7;
 
 /// A digit that was read.
 pub struct Digit {
@@ -60,9 +68,9 @@ impl Digit {
         self.probabilities[self.digit]
     }
 
-    /// Whether it is likelier this digit than not.
+    /// Whether the network has little doubt, and it has not more strokes than a digit.
     pub fn is_sure(&self) -> bool {
-        self.confidence() >= SURE
+        self.confidence() >= SURE && !shape::is_crowded(&self.image)
     }
 }
 
@@ -76,6 +84,8 @@ impl fmt::Display for Digit {
 /// The digits of a picture, line by line.
 pub struct Reading {
     pub lines: Vec<Vec<Digit>>,
+    /// How many pieces of ink were not looked at, because there are too many.
+    pub left_out: usize,
 }
 
 impl Reading {
@@ -93,29 +103,33 @@ impl Reading {
 /// Reads the bytes of an image file.
 pub fn read(model: &Model, file: &[u8]) -> Result<Reading, String> {
     let found = find(file, decode::MOST_PIXELS)?;
-    let probabilities = || -> tf::Result<Vec<f32>> {
-        let images = found.images();
-        if images.is_empty() {
-            return Ok(Vec::new());
-        }
-        let batch = Tensor::from_slice(images.as_flattened(), [images.len(), SIZE, SIZE])?;
-        nn::softmax(model.logits(&preprocess(&batch)?)?)?.to_vec::<f32>()
-    };
-    let probabilities = probabilities().map_err(|error| error.to_string())?;
+    let mut probabilities = Vec::new();
+    for images in found.images().chunks(BATCH) {
+        let rows = || -> tf::Result<Vec<f32>> {
+            let batch = Tensor::from_slice(images.as_flattened(), [images.len(), SIZE, SIZE])?;
+            nn::softmax(model.logits(&preprocess(&batch)?)?)?.to_vec::<f32>()
+        };
+        probabilities.extend(rows().map_err(|error| error.to_string())?);
+    }
     Ok(found.read(&probabilities))
 }
 
 /// What may be digits in a picture, line by line, to be read by a network.
 pub struct Found {
     lines: Vec<Vec<Candidate>>,
+    left_out: usize,
 }
 
 /// Finds what may be digits in the bytes of an image file, which has at most `most_pixels`.
 pub fn find(file: &[u8], most_pixels: u64) -> Result<Found, String> {
-    Ok(Found { lines: candidates::find(decode::gray_up_to(file, most_pixels)?) })
+    Ok(candidates::find(decode::gray_up_to(file, most_pixels)?))
 }
 
 impl Found {
+    fn one(candidate: Candidate) -> Found {
+        Found { lines: vec![vec![candidate]], left_out: 0 }
+    }
+
     /// What the network is to read.
     pub fn images(&self) -> Vec<Image> {
         let mut images = Vec::new();
@@ -128,7 +142,7 @@ impl Found {
         let mut rows = probabilities.as_chunks::<CLASSES>().0.iter();
         let mut decided = |candidate: Candidate| candidate.decided(&mut rows);
         let line = |line: Vec<Candidate>| line.into_iter().flat_map(&mut decided).collect();
-        Reading { lines: self.lines.into_iter().map(line).collect() }
+        Reading { lines: self.lines.into_iter().map(line).collect(), left_out: self.left_out }
     }
 }
 

@@ -11,6 +11,9 @@ const IN_PATTERN: f32 = 0.4;
 const PATTERN: usize = 3;
 /// The most points that vote for lines.
 const MOST_POINTS: usize = 60_000;
+/// The most lines that are tried, and the most that are found.
+const MOST_TRIED: usize = 3_000;
+const MOST_LINES: usize = 400;
 
 /// Erases printed lines, along and across, from ink deeper than `floor`.
 pub fn erase(depth: &mut Gray, floor: u8) {
@@ -65,7 +68,9 @@ fn erase_level(depth: &mut Gray, floor: u8) {
     let points = points(depth, floor, thickest);
     let mut lines = lines(&points, depth.width, depth.height);
     if lines.len() < PATTERN {
-        lines.retain(|(_, part)| *part >= ALONE);
+        // Across a strip of writing, that is a stroke.
+        let is_strip = 2 * depth.width < depth.height;
+        lines.retain(|(_, part)| *part >= ALONE && !is_strip);
     }
     for (line, _) in lines {
         erase_line(depth, &points, line);
@@ -122,7 +127,22 @@ fn lines(points: &[Point], width: usize, height: usize) -> Vec<(Line, f32)> {
     }
     votes.sort_by_key(|&(count, _)| std::cmp::Reverse(count));
     let mut lines: Vec<(Line, f32)> = Vec::new();
+    // Where a line was found, its neighbours have nothing left.
+    let is_known = |line: &Line, lines: &[(Line, f32)]| {
+        lines.iter().any(|(known, _)| {
+            let turned = (line.slope - known.slope).abs() * middle;
+            (line.height - known.height).abs() + turned <= 1.0
+        })
+    };
+    let mut tried = 0;
     for (_, line) in votes {
+        if is_known(&line, &lines) {
+            continue;
+        }
+        tried += 1;
+        if tried > MOST_TRIED || lines.len() == MOST_LINES {
+            break;
+        }
         let on = |&(x, y): &(f32, f32)| (y - line.slope * x - line.height).abs() <= 2.0;
         let mut places: Vec<f32> = left.iter().filter(|point| on(point)).map(|p| p.0).collect();
         if (places.len() as f32) < enough {
@@ -136,9 +156,6 @@ fn lines(points: &[Point], width: usize, height: usize) -> Vec<(Line, f32)> {
         if dense && span >= IN_PATTERN * width as f32 {
             left.retain(|point| !on(point));
             lines.push((line, span / width as f32));
-        }
-        if lines.len() == 400 {
-            break;
         }
     }
     lines

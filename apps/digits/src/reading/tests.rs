@@ -1,5 +1,5 @@
 use tapeflow::datasets::mnist;
-use tapeflow_testing::mutation;
+use tapeflow_testing::{SplitMix, mutation};
 
 use super::candidates::find;
 use super::gray::Gray;
@@ -43,14 +43,11 @@ fn mnist_digits_enlarged_and_moved_come_back() {
     let mut offs = Vec::new();
     for (i, image) in test_images().iter().enumerate() {
         let place = (i * 7 % 80, i * 5 % 60);
-        let found = find(page(image, 3 + i % 4, place, i % 2 == 0));
+        let found = find(page(image, 3 + i % 4, place, i % 2 == 0)).lines;
         assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [1], "image {i}");
         let mut back = Vec::new();
         found[0][0].images(&mut back);
-        let off: f32 =
-            image.iter().zip(&back[0]).map(|(&a, &b)| f32::from(a.abs_diff(b)).powi(2)).sum();
-        let all: f32 = image.iter().map(|&a| f32::from(a).powi(2)).sum();
-        offs.push((off / all).sqrt());
+        offs.push(off(image, &back[0]));
     }
     offs.sort_by(f32::total_cmp);
     // Smooth enlarging blurs the strokes, so they do not come back quite the same.
@@ -63,7 +60,7 @@ fn an_image_like_mnists_is_read_as_it_is() {
     for image in &test_images()[..50] {
         for dark in [false, true] {
             let picture = Gray { width: 28, height: 28, pixels: image.to_vec() };
-            let found = find(if dark { picture.inverted() } else { picture });
+            let found = find(if dark { picture.inverted() } else { picture }).lines;
             let mut back = Vec::new();
             found[0][0].images(&mut back);
             assert_eq!(back, [*image]);
@@ -71,9 +68,86 @@ fn an_image_like_mnists_is_read_as_it_is() {
     }
 }
 
+/// The part of an image that has ink, with so many pixels of paper around.
+fn cropped(image: &Image, margin: usize) -> Gray {
+    let inked = |of: fn(usize, usize) -> usize, i: usize| (0..28).any(|j| image[of(i, j)] > 0);
+    let across: Vec<usize> = (0..28).filter(|&x| inked(|x, y| y * 28 + x, x)).collect();
+    let down: Vec<usize> = (0..28).filter(|&y| inked(|y, x| y * 28 + x, y)).collect();
+    let (width, height) =
+        (across[across.len() - 1] + 1 - across[0], down[down.len() - 1] + 1 - down[0]);
+    let (wide, tall) = (width + 2 * margin, height + 2 * margin);
+    let mut pixels = vec![0; wide * tall];
+    for y in 0..height {
+        let row = &image[(down[0] + y) * 28 + across[0]..][..width];
+        pixels[(y + margin) * wide + margin..][..width].copy_from_slice(row);
+    }
+    Gray { width: wide, height: tall, pixels }
+}
+
+#[test]
+fn digits_cropped_to_their_ink_come_back() {
+    let mut offs = Vec::new();
+    for (i, image) in test_images().iter().enumerate() {
+        let (margin, times) = (i % 3, [1, 3, 8][i / 3 % 3]);
+        let crop = cropped(image, margin);
+        let (width, height) = (crop.width * times, crop.height * times);
+        let pixel = |i: usize| crop.pixels[i / width / times * crop.width + i % width / times];
+        let large = Gray { width, height, pixels: (0..width * height).map(pixel).collect() };
+        let found = find(if i % 2 == 0 { large } else { large.inverted() }).lines;
+        if found.iter().map(Vec::len).collect::<Vec<_>>() != [1] {
+            offs.push(1.0);
+            continue;
+        }
+        let mut back = Vec::new();
+        found[0][0].images(&mut back);
+        offs.push(off(image, &back[0]));
+    }
+    offs.sort_by(f32::total_cmp);
+    let (median, most) = (offs[IMAGES / 2], offs[IMAGES * 19 / 20]);
+    assert!(median < 0.25 && most < 0.6, "off by {median} in the median, {most} at 95 %");
+}
+
+/// How far an image is from the one it was made of, as a part of that.
+fn off(image: &Image, back: &Image) -> f32 {
+    let off: f32 = image.iter().zip(back).map(|(&a, &b)| f32::from(a.abs_diff(b)).powi(2)).sum();
+    let all: f32 = image.iter().map(|&a| f32::from(a).powi(2)).sum();
+    (off / all).sqrt()
+}
+
+#[test]
+fn whatever_is_drawn_is_searched_and_boxes_lie_within() {
+    let mut random = SplitMix::new(4);
+    for _ in 0..400 {
+        let most = [4, 20, 70, 200][random.below(4)];
+        let (width, height) = (1 + random.below(most), 1 + random.below(most));
+        let mut pixels = vec![random.below(256) as u8; width * height];
+        for _ in 0..random.below(9) {
+            let (left, top) = (random.below(width), random.below(height));
+            let (wide, tall) = (random.below(width), random.below(height));
+            let (step, shade) = (1 + random.below(4), random.below(256) as u8);
+            for y in (top..(top + tall).min(height)).step_by(step) {
+                pixels[y * width + left..y * width + (left + wide).min(width)].fill(shade);
+            }
+        }
+        for _ in 0..random.below(2) * random.below(width * height) {
+            pixels[random.below(width * height)] = random.below(256) as u8;
+        }
+        let found = find(Gray { width, height, pixels });
+        let images = found.images().len();
+        let reading = found.read(&vec![0.1; CLASSES * images]);
+        for Digit { area, .. } in reading.digits() {
+            assert!(area.left < area.right && area.right <= width, "{area:?} in {width}x{height}");
+            assert!(
+                area.top < area.bottom && area.bottom <= height,
+                "{area:?} in {width}x{height}"
+            );
+        }
+    }
+}
+
 fn digits_in(width: usize, height: usize, pixel: impl Fn(usize, usize) -> u8) -> usize {
     let pixels = (0..width * height).map(|i| pixel(i % width, i / width)).collect();
-    find(Gray { width, height, pixels }).iter().map(Vec::len).sum()
+    find(Gray { width, height, pixels }).lines.iter().map(Vec::len).sum()
 }
 
 /// A number from 0 to 255 that looks random.
@@ -113,6 +187,39 @@ fn a_stroke_on_a_shaded_sheet_is_found() {
     };
     assert_eq!(digits_in(300, 200, shaded), 1);
     assert_eq!(digits_in(300, 200, |x, y| !shaded(x, y)), 1);
+}
+
+#[test]
+fn a_hairline_on_a_large_page_is_found() {
+    for (width, height) in [(2100, 2000), (2900, 2900), (4000, 3000)] {
+        let hairline = |x: usize, y: usize| x / 2 == 300 && (700..900).contains(&y);
+        let page = |x: usize, y: usize| if hairline(x, y) { 90 } else { 230 };
+        assert_eq!(digits_in(width, height, page), 1, "{width}x{height}");
+    }
+}
+
+#[test]
+fn upright_strokes_beside_each_other_are_two_digits() {
+    for gap in [6, 10, 20] {
+        let bar = |x: usize| (60..66).contains(&x) || (66 + gap..72 + gap).contains(&x);
+        let page = |x: usize, y: usize| if bar(x) && (40..120).contains(&y) { 20 } else { 230 };
+        let pixels = (0..200 * 160).map(|i| page(i % 200, i / 200)).collect();
+        let found = find(Gray { width: 200, height: 160, pixels });
+        assert_eq!((found.lines[0].len(), found.images().len()), (2, 2), "{gap} apart");
+    }
+}
+
+#[test]
+fn digits_that_fill_a_strip_are_no_frame() {
+    // Bars from the upper to the lower edge, and a shorter one.
+    let bar = |x: usize, y: usize| match x {
+        1..9 | 40..48 | 80..88 => true,
+        110..118 => (10..50).contains(&y),
+        _ => false,
+    };
+    let strip = |x: usize, y: usize| if bar(x, y) { 20 } else { 230 };
+    assert_eq!(digits_in(120, 60, strip), 4);
+    assert_eq!(digits_in(120, 60, |x, y| 250 - strip(x, y)), 4);
 }
 
 #[test]

@@ -1,0 +1,185 @@
+//! Pictures of one digit that were cut out tightly, so that its strokes reach the edges and there may be
+//! less paper than ink.
+
+use super::components::{Area, Component, components, runs_of_row};
+use super::crop::Crop;
+use super::gray::Gray;
+
+/// Larger pictures show more than a digit.
+const LARGEST: usize = 512;
+/// To this side they are reduced.
+const SIDE: usize = 64;
+/// The least difference of ink and paper, as a part of 255.
+const CONTRAST: f32 = 40.0;
+/// Ink and paper together make up at least this part of the variance: the rest is shades between.
+const TWO_TONED: f32 = 0.78;
+/// A piece with less than this part of the ink, or of the paper, is a speck.
+const SPECK: f32 = 0.02;
+/// A digit has at most so many pieces, and leaves the paper in at most so many.
+const MOST_PIECES: usize = 3;
+const MOST_GROUNDS: usize = 8;
+/// The width of a pen, as a part of a digit's height.
+const PEN: f32 = 0.15;
+/// The most pieces with specks.
+const MOST_SPECKS: usize = 30;
+
+/// The ink of a picture that shows one digit and nothing else, by what factor it was reduced, and how
+/// many times too wide it is.
+pub fn ink(picture: &Gray) -> Option<(Crop, usize, usize)> {
+    let side = picture.width.max(picture.height);
+    if side > LARGEST {
+        return None;
+    }
+    let factor = side.div_ceil(SIDE);
+    let picture = picture.reduced(factor);
+    let split = split(&picture)?;
+    let dark = pieces(&picture, |pixel| pixel <= split);
+    let light = pieces(&picture, |pixel| pixel > split);
+    if dark.len().max(light.len()) > MOST_SPECKS {
+        return None;
+    }
+    let ink_is_dark = is_paper(&light, &dark, &picture);
+    let (ink, paper) = if ink_is_dark { (&dark, &light) } else { (&light, &dark) };
+    if !is_one_digit(ink, paper, &picture) {
+        return None;
+    }
+    let dark_ink = if ink_is_dark { picture } else { picture.inverted() };
+    let split = if ink_is_dark { split } else { !split - 1 };
+    let crop = depth(&dark_ink, split);
+    let times = stretched(ink, &crop);
+    Some((crop, factor, times))
+}
+
+/// How many times too wide a 1 is that fills a square, since it was scaled to that: only a 1 has no row
+/// with less than a third of its width. Other digits look right when they are stretched a little.
+fn stretched(ink: &[Component], crop: &Crop) -> usize {
+    let mut rows = vec![(0, 0); crop.height];
+    for run in ink.iter().flat_map(|piece| &piece.runs) {
+        let (runs, pixels) = &mut rows[run.y()];
+        *runs += 1;
+        *pixels += run.columns().len();
+    }
+    rows.retain(|&(runs, _)| runs > 0);
+    rows.sort_by_key(|&(_, pixels)| pixels);
+    let [narrow, usual] = [rows.len() / 5, rows.len() / 2].map(|at| rows[at].1);
+    let split = rows.iter().filter(|&&(runs, _)| runs > 1).count();
+    if 3 * narrow < crop.width || 20 * split > rows.len() || 2 * crop.width < crop.height {
+        return 1;
+    }
+    (usual as f32 / (PEN * rows.len() as f32)).round().max(1.0) as usize
+}
+
+/// The shade that best parts dark from light (Otsu's method); none if there is no ink, or no even paper.
+fn split(picture: &Gray) -> Option<u8> {
+    let mut counts = [0.0f32; 256];
+    picture.pixels.iter().for_each(|&pixel| counts[usize::from(pixel)] += 1.0);
+    let all = picture.pixels.len() as f32;
+    let sum: f32 = (0..256).map(|shade| counts[shade] * shade as f32).sum();
+    let mean = sum / all;
+    let variance: f32 = (0..256).map(|s| counts[s] * (s as f32 - mean).powi(2)).sum::<f32>() / all;
+    let (mut dark, mut dark_sum) = (0.0, 0.0);
+    let mut best = (0.0, 0, 0.0);
+    for (shade, count) in counts.iter().enumerate() {
+        dark += count;
+        dark_sum += count * shade as f32;
+        if dark == 0.0 || dark == all {
+            continue;
+        }
+        let contrast = (sum - dark_sum) / (all - dark) - dark_sum / dark;
+        let between = dark / all * (1.0 - dark / all) * contrast * contrast;
+        if between > best.0 {
+            best = (between, shade as u8, contrast);
+        }
+    }
+    let (between, split, contrast) = best;
+    (contrast >= CONTRAST && between >= TWO_TONED * variance).then_some(split)
+}
+
+/// The connected parts of what is dark, or light.
+fn pieces(picture: &Gray, is_in: impl Fn(u8) -> bool) -> Vec<Component> {
+    let mut runs = Vec::new();
+    for y in 0..picture.height {
+        let row = picture.row(y);
+        runs_of_row(y, 0..row.len(), |x| is_in(row[x]), &mut runs);
+    }
+    components(&runs)
+}
+
+/// The pieces that are not specks.
+fn large(pieces: &[Component]) -> impl Iterator<Item = &Component> {
+    let all: usize = pieces.iter().map(|piece| piece.pixels).sum();
+    pieces.iter().filter(move |piece| piece.pixels as f32 >= SPECK * all as f32)
+}
+
+/// Whether `one` is the paper and `other` the ink: the paper has more of the border and of the corners,
+/// also of the picture, falls into more pieces and lies further out. The border nearly always tells; in
+/// a 1 that fills its picture, the others do.
+fn is_paper(one: &[Component], other: &[Component], picture: &Gray) -> bool {
+    let (one, other) = (Extent::of(one, picture), Extent::of(other, picture));
+    let more = |one: f32, other: f32| (one - other) / (one + other).max(1e-6);
+    let borders = more(one.border, other.border) + more(one.corners, other.corners);
+    let rest = more(one.pixels, other.pixels)
+        + more(one.pieces, other.pieces)
+        + more(one.spread / one.pixels, other.spread / other.pixels);
+    2.0 * borders + rest > 0.0
+}
+
+/// Where the pieces of one shade are.
+#[derive(Default)]
+struct Extent {
+    border: f32,
+    corners: f32,
+    pixels: f32,
+    pieces: f32,
+    /// The sum of the squares of the distances from the middle, in halves of the picture.
+    spread: f32,
+}
+
+impl Extent {
+    fn of(pieces: &[Component], picture: &Gray) -> Extent {
+        let (width, height) = (picture.width, picture.height);
+        let mut extent = Extent { pieces: large(pieces).count() as f32, ..Extent::default() };
+        let off = |at: usize, length: usize| (2.0 * at as f32 + 1.0) / length as f32 - 1.0;
+        for run in pieces.iter().flat_map(|piece| &piece.runs) {
+            let y = run.y();
+            for x in run.columns() {
+                let edges = [x == 0 || x + 1 == width, y == 0 || y + 1 == height];
+                extent.border += f32::from(u8::from(edges[0] || edges[1]));
+                extent.corners += f32::from(u8::from(edges[0] && edges[1]));
+                extent.pixels += 1.0;
+                extent.spread += off(x, width).powi(2) + off(y, height).powi(2);
+            }
+        }
+        extent
+    }
+}
+
+/// Whether the ink is from top to bottom, one piece or a few that are not side by side, of strokes.
+fn is_one_digit(ink: &[Component], paper: &[Component], picture: &Gray) -> bool {
+    let pieces: Vec<Area> = large(ink).map(|piece| piece.area).collect();
+    let Some(area) = pieces.iter().copied().reduce(|a, b| a.with(&b)) else { return false };
+    let (wide, tall) = (area.width(), area.height());
+    let filled = ink.iter().map(|piece| piece.pixels).sum::<usize>() as f32 / area.pixels() as f32;
+    let beside = |a: &Area, b: &Area| a.right <= b.left || b.right <= a.left;
+    let columns: Vec<&Area> = pieces.iter().filter(|piece| 5 * piece.height() > 3 * tall).collect();
+    let is_row = columns.iter().any(|a| columns.iter().any(|b| beside(a, b)));
+    4 * tall >= 3 * picture.height
+        && 2 * wide <= 3 * tall
+        && pieces.len() <= MOST_PIECES
+        && large(paper).count() <= MOST_GROUNDS
+        && !is_row
+        && (filled <= 0.9 || tall >= 2 * wide)
+}
+
+/// The ink from 0 to 1, of a picture whose pixels up to `split` are ink.
+fn depth(picture: &Gray, split: u8) -> Crop {
+    let (mut ink, mut paper): (Vec<u8>, Vec<u8>) =
+        picture.pixels.iter().partition(|&&pixel| pixel <= split);
+    ink.sort_unstable();
+    paper.sort_unstable();
+    // A tenth of the ink is as dark as full ink, and half of the paper as light as all of it.
+    let (full, none) = (f32::from(ink[ink.len() / 10]), f32::from(paper[paper.len() / 2]));
+    let depth = |&pixel: &u8| ((none - f32::from(pixel)) / (none - full)).clamp(0.0, 1.0);
+    let ink = picture.pixels.iter().map(depth).collect();
+    Crop { width: picture.width, height: picture.height, ink }
+}
