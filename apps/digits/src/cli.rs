@@ -170,13 +170,14 @@ Examples:
   digits predict photo.jpg --show                and at what the network saw
   digits predict photo.jpg --model digits.safetensors
 
-The digits come from left to right, line by line. One whose probability is below 50 % is printed with
-a question mark: 4? means not sure. An image may also hold no digit.
+The digits come from left to right, line by line. One whose probability is below 70 %, or that has more
+strokes than a digit, is printed with a question mark: 4? means not sure. An image may also hold no digit.
 
 With --json: {\"image\": path, \"text\": \"704\", \"digits\": [{\"digit\": 7, \"confidence\": 0.99,
-\"box\": [x, y, width, height], \"probabilities\": [ten of them]}, ...]}. In the text a line break
-stands between lines of writing; the box is in pixels of the upright image. An image that cannot be
-read gives {\"image\": path, \"error\": why}, does not stop the rest, and the exit code is 2.")]
+\"sure\": true, \"box\": [x, y, width, height], \"probabilities\": [ten of them]}, ...]}. In the text a line break
+stands between lines of writing; the box is in pixels of the upright image. \"left_out\" counts pieces of
+ink that were not looked at, if there are too many for a page of writing. An image that cannot be read
+gives {\"image\": path, \"error\": why}, does not stop the rest, and the exit code is 2.")]
 pub struct PredictOptions {
     /// Image files; - is standard input
     #[arg(required = true, value_name = "IMAGE")]
@@ -194,8 +195,8 @@ pub struct PredictOptions {
     #[arg(long, value_name = "OUT")]
     pub annotate: Option<PathBuf>,
 
-    /// Print the 28x28 images that the network saw
-    #[arg(long, conflicts_with = "json")]
+    /// Print the 28x28 images that the network saw; with --json, as "seen", 784 bytes in base64
+    #[arg(long)]
     pub show: bool,
 }
 

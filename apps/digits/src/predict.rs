@@ -3,11 +3,15 @@
 mod annotate;
 mod show;
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use tapeflow::io::write_atomically;
 
 use crate::cli::PredictOptions;
 use crate::failure::Failure;
@@ -20,9 +24,12 @@ const LARGEST_FILE: u64 = 256 << 20;
 
 pub fn run(options: &PredictOptions) -> Result<(), Failure> {
     let (model, images) = model_and_images(options)?;
-    let annotations = Annotations::new(options.annotate.as_deref(), images.len())?;
+    let annotated = match &options.annotate {
+        Some(out) => annotated_files(out, images)?.into_iter().map(Some).collect(),
+        None => vec![None; images.len()],
+    };
     let mut unreadable = 0;
-    for path in images {
+    for (path, annotated) in images.iter().zip(annotated) {
         let done = file_bytes(path).and_then(|bytes| {
             let reading = reading::read(&model, &bytes)?;
             Ok((bytes, reading))
@@ -30,7 +37,9 @@ pub fn run(options: &PredictOptions) -> Result<(), Failure> {
         match done {
             Ok((bytes, reading)) => {
                 print(path, &reading, options)?;
-                annotations.write(path, &bytes, &reading)?;
+                if let Some(out) = annotated {
+                    write_annotated(&out, &bytes, &reading)?;
+                }
             }
             Err(why) => {
                 unreadable += 1;
@@ -79,7 +88,19 @@ fn file_bytes(path: &Path) -> Result<Vec<u8>, String> {
 
 fn print(path: &Path, reading: &Reading, options: &PredictOptions) -> Result<(), Failure> {
     if options.json {
-        return output::print(as_json(&path.to_string_lossy(), reading));
+        let mut answer = as_json(&path.to_string_lossy(), reading);
+        if options.show {
+            for (i, digit) in reading.digits().enumerate() {
+                answer["digits"][i]["seen"] = STANDARD.encode(digit.image).into();
+            }
+        }
+        return output::print(answer);
+    }
+    if reading.left_out > 0 {
+        let (path, count) = (path.display(), reading.left_out);
+        output::say(format_args!(
+            "digits: {path}: {count} more pieces of ink were not looked at; cut the picture into parts"
+        ));
     }
     if reading.lines.is_empty() {
         return output::print(format_args!("{}: no digit here", path.display()));
@@ -106,51 +127,59 @@ pub fn as_json(image: &str, reading: &Reading) -> Value {
             json!({
                 "digit": digit.digit,
                 "confidence": digit.confidence(),
+                "sure": digit.is_sure(),
                 "box": [area.left, area.top, area.width(), area.height()],
                 "probabilities": digit.probabilities,
             })
         })
         .collect();
-    json!({"image": image, "text": reading.text(), "digits": digits})
+    let mut answer = json!({"image": image, "text": reading.text(), "digits": digits});
+    if reading.left_out > 0 {
+        answer["left_out"] = reading.left_out.into();
+    }
+    answer
 }
 
-/// Where annotated pictures go.
-enum Annotations {
-    Nowhere,
-    File(PathBuf),
-    Folder(PathBuf),
-}
-
-impl Annotations {
-    fn new(out: Option<&Path>, images: usize) -> Result<Annotations, Failure> {
-        match out {
-            None => Ok(Annotations::Nowhere),
-            Some(out) if images == 1 && !out.is_dir() => Ok(Annotations::File(out.into())),
-            Some(out) => {
-                fs::create_dir_all(out).map_err(|error| {
-                    Failure::Input(format!(
-                        "--annotate {}: of several images, a folder: {error}",
-                        out.display()
-                    ))
-                })?;
-                Ok(Annotations::Folder(out.into()))
-            }
+/// Where the annotated picture of each image goes: to the file `out`, or into the folder, under a name
+/// of its own. Refuses to write over an image that is read.
+fn annotated_files(out: &Path, images: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let refuse = |why: String| Err(Failure::Input(format!("--annotate {}: {why}", out.display())));
+    let files = if images.len() == 1 && !out.is_dir() {
+        output::check_file("--annotate", out)?;
+        vec![out.to_path_buf()]
+    } else {
+        if let Err(error) = fs::create_dir_all(out) {
+            return refuse(format!("of several images, a folder: {error}"));
         }
+        let mut taken = HashSet::new();
+        images.iter().map(|image| own_name(image, out, &mut taken)).collect()
+    };
+    let read: HashSet<PathBuf> =
+        images.iter().filter_map(|image| fs::canonicalize(image).ok()).collect();
+    let over = |file: &&PathBuf| fs::canonicalize(file).is_ok_and(|file| read.contains(&file));
+    match files.iter().find(over) {
+        Some(file) => refuse(format!("would write over {}, an image to read", file.display())),
+        None => Ok(files),
     }
+}
 
-    fn write(&self, image: &Path, bytes: &[u8], reading: &Reading) -> Result<(), Failure> {
-        let out = match self {
-            Annotations::Nowhere => return Ok(()),
-            Annotations::File(out) => out.clone(),
-            Annotations::Folder(folder) => {
-                let name = image.file_name().unwrap_or(image.as_os_str());
-                let mut name = name.to_owned();
-                name.push(".png");
-                folder.join(name)
-            }
-        };
-        annotate::png(bytes, reading)
-            .and_then(|png| fs::write(&out, png).map_err(|error| error.to_string()))
-            .map_err(|why| Failure::Failed(format!("writing {}: {why}", out.display())))
-    }
+/// The image's name in `folder`, with a number where several images have the same.
+fn own_name(image: &Path, folder: &Path, taken: &mut HashSet<PathBuf>) -> PathBuf {
+    let name = image.file_name().unwrap_or(image.as_os_str());
+    let numbered = |number: usize| {
+        let mut name = name.to_owned();
+        if number > 1 {
+            name.push(format!("-{number}"));
+        }
+        name.push(".png");
+        folder.join(name)
+    };
+    let mut names = (1..).map(numbered);
+    names.find(|file| taken.insert(file.clone())).expect("there are more numbers than images")
+}
+
+fn write_annotated(out: &Path, image: &[u8], reading: &Reading) -> Result<(), Failure> {
+    let failed = |why: String| Failure::Failed(format!("writing {}: {why}", out.display()));
+    let png = annotate::png(image, reading).map_err(failed)?;
+    write_atomically(out, |file| file.write_all(&png)).map_err(|error| failed(error.to_string()))
 }
