@@ -95,14 +95,14 @@ fn read(files: &[PathBuf]) -> Vec<serde_json::Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// How many digits of two lines agree, at best: the longest common subsequence.
-fn agreeing(a: &str, b: &str) -> usize {
-    let mut row = vec![0; b.len() + 1];
-    for x in a.bytes() {
-        let mut diagonal = 0;
+/// How many digits must be put right, put in or taken out to make one line of the other.
+fn mistakes(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
         for (j, y) in b.bytes().enumerate() {
             let above = row[j + 1];
-            row[j + 1] = if x == y { diagonal + 1 } else { above.max(row[j]) };
+            row[j + 1] = (diagonal + usize::from(x != y)).min(above + 1).min(row[j] + 1);
             diagonal = above;
         }
     }
@@ -124,27 +124,187 @@ fn pages_of_every_look_are_read() {
         for (sheet, file) in sheets.iter().zip(&files) {
             sheet.picture.save(file).unwrap();
         }
-        let (mut right, mut written, mut found) = (0, 0, 0);
+        let (mut wrong, mut written, mut found) = (0, 0, 0);
         for (sheet, answer) in sheets.iter().zip(read(&files)) {
             let text = answer["text"].as_str().unwrap();
             let lines: Vec<&str> = text.lines().collect();
-            if lines.len() == sheet.lines.len() {
-                right += sheet.lines.iter().zip(&lines).map(|(a, b)| agreeing(a, b)).sum::<usize>();
-            }
+            wrong += mistakes(&sheet.lines.join("\n"), text);
             found += lines.iter().map(|line| line.len()).sum::<usize>();
             written += sheet.lines.iter().map(String::len).sum::<usize>();
             if keep.is_some() {
                 println!("  {} {:?} {:?}", look.name, sheet.lines, lines);
             }
         }
-        println!("{:16} {right} of {written}, {found} found", look.name);
-        all = (all.0 + right, all.1 + written);
-        if (right as f64) < floor * written as f64 {
+        println!("{:16} {wrong} wrong of {written}, {found} found", look.name);
+        all = (all.0 + wrong, all.1 + written);
+        if wrong as f64 > (1.0 - floor) * written as f64 {
             low.push(look.name);
         }
     }
-    println!("{:16} {} of {}", "all", all.0, all.1);
+    println!("{:16} {} wrong of {}", "all", all.0, all.1);
     assert!(low.is_empty(), "too little was read of {low:?}");
+}
+
+/// The part of a picture that has ink, with so many pixels of paper around.
+fn cropped(picture: &image::GrayImage, margin: u32) -> image::GrayImage {
+    let inked: Vec<(u32, u32)> = picture
+        .enumerate_pixels()
+        .filter(|(_, _, pixel)| pixel[0] > 0)
+        .map(|(x, y, _)| (x, y))
+        .collect();
+    let (left, right) =
+        (inked.iter().map(|p| p.0).min().unwrap(), inked.iter().map(|p| p.0).max().unwrap());
+    let (top, bottom) =
+        (inked.iter().map(|p| p.1).min().unwrap(), inked.iter().map(|p| p.1).max().unwrap());
+    let (wide, tall) = (right + 1 - left, bottom + 1 - top);
+    let mut crop = image::GrayImage::new(wide + 2 * margin, tall + 2 * margin);
+    let ink = image::imageops::crop_imm(picture, left, top, wide, tall).to_image();
+    image::imageops::replace(&mut crop, &ink, margin.into(), margin.into());
+    crop
+}
+
+/// A picture in the middle of a square.
+fn squared(picture: &image::GrayImage) -> image::GrayImage {
+    let (wide, tall) = picture.dimensions();
+    let side = wide.max(tall);
+    let mut square = image::GrayImage::new(side, side);
+    let (left, top) = ((side - wide) / 2, (side - tall) / 2);
+    image::imageops::replace(&mut square, picture, left.into(), top.into());
+    square
+}
+
+#[test]
+fn digits_cropped_to_their_ink_are_read() {
+    use image::imageops::{FilterType, invert, resize};
+    const COUNT: usize = 300;
+    let folder = tempfile::tempdir().unwrap();
+    let (images, labels) = test_images(COUNT);
+    let scaled = |picture: &image::GrayImage, times: u32, filter: FilterType| {
+        resize(picture, picture.width() * times, picture.height() * times, filter)
+    };
+    let sixteen = |picture: &image::GrayImage| resize(picture, 16, 16, FilterType::Triangle);
+    type Form<'a> = (&'a str, f64, Box<dyn Fn(&image::GrayImage) -> image::GrayImage + 'a>);
+    // The part of the digits that may be read wrong: where they are stretched, more.
+    let forms: [Form; 6] = [
+        ("as it is", 0.04, Box::new(|crop| crop.clone())),
+        ("three times", 0.04, Box::new(|crop| scaled(crop, 3, FilterType::Triangle))),
+        ("eight times", 0.04, Box::new(|crop| scaled(crop, 8, FilterType::Nearest))),
+        ("16x16", 0.05, Box::new(|crop| sixteen(&squared(crop)))),
+        (
+            "16x16 eight times",
+            0.05,
+            Box::new(|crop| scaled(&sixteen(&squared(crop)), 8, FilterType::Triangle)),
+        ),
+        ("stretched to 16x16", 0.12, Box::new(sixteen)),
+    ];
+    let mut low = Vec::new();
+    for (number, (name, most, form)) in forms.iter().enumerate() {
+        for dark in [false, true] {
+            let files: Vec<PathBuf> = images
+                .iter()
+                .enumerate()
+                .map(|(i, image)| {
+                    let mut picture = form(&cropped(image, i as u32 % 3));
+                    if dark {
+                        invert(&mut picture);
+                    }
+                    let file = folder.path().join(format!("{number}-{dark}-{i}.png"));
+                    picture.save(&file).unwrap();
+                    file
+                })
+                .collect();
+            let answers = read(&files);
+            let right = |(answer, label): &(&serde_json::Value, char)| {
+                answer["text"].as_str() == Some(&label.to_string())
+            };
+            let wrong = COUNT - answers.iter().zip(labels.chars()).filter(right).count();
+            println!("{name}, dark {dark}: {wrong} wrong of {COUNT}");
+            if wrong as f64 > most * COUNT as f64 {
+                low.push((name, dark, wrong));
+            }
+        }
+    }
+    assert!(low.is_empty(), "too little was read of {low:?}");
+}
+
+/// Whether there is ink at `x`, `y` of a picture of `width` x `height`.
+type Drawing = fn(x: u32, y: u32, width: u32, height: u32) -> bool;
+
+/// What makes much work for a program that looks for strokes.
+const DRAWINGS: [(&str, Drawing); 13] = [
+    ("comb", |x, y, _, _| y < 4 || x % 4 < 2),
+    ("interlocked combs", |x, y, _, height| match x % 8 {
+        0 | 1 => (2..height - 5).contains(&y),
+        4 | 5 => (6..height - 2).contains(&y),
+        _ => (2..4).contains(&y) || (height - 4..height - 2).contains(&y),
+    }),
+    ("rings", |x, y, width, height| x.min(y).min(width - 1 - x).min(height - 1 - y) % 4 < 2),
+    ("spiral", |x, y, width, height| {
+        let (x, y) = (x as f32 - width as f32 / 2.0, y as f32 - height as f32 / 2.0);
+        (x.hypot(y) / 8.0 - y.atan2(x) / std::f32::consts::TAU).rem_euclid(1.0) < 0.4
+    }),
+    ("nested Ls", |x, y, width, height| {
+        let free = x > 3 && y + 3 < height;
+        free && x.min(height - 1 - y) % 5 < 2 && x + y * width / height < width
+    }),
+    ("dots", |x, y, _, _| x % 2 == 0 && y % 2 == 0),
+    ("squares", |x, y, _, _| x % 24 < 20 && y % 24 < 20),
+    ("hairlines", |x, y, _, _| x % 7 == 0 || y % 11 == 0),
+    ("steep hairlines", |x, y, _, _| (x + 3 * y) % 17 == 0),
+    ("salt and pepper", |x, y, _, _| scattered(x, y).is_multiple_of(9)),
+    ("noise", |x, y, _, _| scattered(x, y).is_multiple_of(2)),
+    ("blocks", |x, y, _, _| scattered(x / 8, y / 8) % 5 < 2),
+    ("checkerboard", |x, y, _, _| (x + y) % 2 == 0),
+];
+
+/// A number for each place that looks random.
+fn scattered(x: u32, y: u32) -> u64 {
+    tapeflow_testing::SplitMix::new(u64::from(x) << 32 | u64::from(y)).bits() >> 20
+}
+
+/// A process has so many KiB of addresses and so many seconds of a processor for a picture, and a
+/// server's thread not much more. What is not bounded by the number of pixels takes many times that.
+const MOST_KIB: usize = 1_200_000;
+const MOST_SECONDS: usize = 100;
+
+fn reads_within_bounds(folder: &Path, name: &str, picture: &image::GrayImage) {
+    let file = folder.join("drawing.png");
+    picture.save(&file).unwrap();
+    let limits = format!("ulimit -v {MOST_KIB} && ulimit -t {MOST_SECONDS} && exec \"$0\" \"$@\"");
+    let output = Command::new("sh")
+        .args(["-c", &limits, env!("CARGO_BIN_EXE_digits"), "predict", "--json", "--model"])
+        .arg(model())
+        .arg(&file)
+        .output()
+        .unwrap();
+    let (width, height) = picture.dimensions();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name} of {width}x{height}: {} {errors}", output.status);
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(answer["digits"].as_array().unwrap().len() <= 4000, "{name} of {width}x{height}");
+}
+
+#[test]
+fn no_drawing_takes_much_time_or_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let sizes = [(300, 200), (1200, 1000), (20_000, 150)];
+    for (width, height) in sizes {
+        for (name, ink) in DRAWINGS {
+            let picture = image::GrayImage::from_fn(width, height, |x, y| {
+                image::Luma([if ink(x, y, width, height) { 20 } else { 230 }])
+            });
+            reads_within_bounds(folder.path(), name, &picture);
+        }
+    }
+    let slope = |x: u32, _: u32| image::Luma([(x / 12) as u8]);
+    reads_within_bounds(folder.path(), "slope", &image::GrayImage::from_fn(3000, 2000, slope));
+    // As many pixels as are read, in strokes that remain when they are reduced.
+    for (name, ink) in [DRAWINGS[1], DRAWINGS[4], DRAWINGS[6]] {
+        let picture = image::GrayImage::from_fn(7000, 7000, |x, y| {
+            image::Luma([if ink(x / 3, y / 3, 2334, 2334) { 20 } else { 230 }])
+        });
+        reads_within_bounds(folder.path(), name, &picture);
+    }
 }
 
 /// MNIST's first test images, and what they are.
@@ -160,7 +320,7 @@ fn test_images(count: usize) -> (Vec<image::GrayImage>, String) {
 
 #[test]
 fn mnist_on_pages_is_read_as_well_as_by_itself() {
-    const COUNT: usize = 1000;
+    const COUNT: usize = 3000;
     let folder = tempfile::tempdir().unwrap();
     let (images, labels) = test_images(COUNT);
     let save = |name: String, picture: &image::GrayImage| {
@@ -195,14 +355,14 @@ fn mnist_on_pages_is_read_as_well_as_by_itself() {
     let pages: Vec<PathBuf> = pages.collect();
     let labels_of_page = labels.as_bytes().chunks(50).map(|page| str::from_utf8(page).unwrap());
     let paged: usize =
-        texts(&pages).iter().zip(labels_of_page).map(|(text, labels)| agreeing(text, labels)).sum();
+        texts(&pages).iter().zip(labels_of_page).map(|(text, labels)| mistakes(text, labels)).sum();
     let alone: usize = alone
         .iter()
         .zip(labels.chars())
-        .filter(|(text, label)| **text == label.to_string())
-        .count();
-    println!("{alone} of {COUNT} alone, {paged} on pages");
-    assert!(paged + 3 >= alone, "{alone} of {COUNT} alone, {paged} on pages");
+        .map(|(text, label)| mistakes(text, &label.to_string()))
+        .sum();
+    println!("of {COUNT}, {alone} wrong alone, {paged} on pages");
+    assert!(paged <= alone + COUNT * 3 / 1000, "of {COUNT}, {alone} wrong alone, {paged} on pages");
 }
 
 #[test]
@@ -259,6 +419,20 @@ fn answers_come_as_text_as_json_and_as_pictures() {
     assert!(marked.pixels().any(|pixel| pixel[0] != pixel[1]), "nothing is marked");
     run(&["sheet.png", "blank.webp", "--annotate", "marked"], 0);
     assert!(path("marked/sheet.png.png").is_file() && path("marked/blank.webp.png").is_file());
+    std::fs::create_dir(path("other")).unwrap();
+    std::fs::copy(path("blank.webp"), path("other/sheet.png")).unwrap();
+    run(&["sheet.png", "other/sheet.png", "--annotate", "both"], 0);
+    let marked = |name: &str| image::open(path(name)).unwrap().into_rgb8().dimensions();
+    assert_eq!(marked("both/sheet.png.png"), sheet.picture.dimensions());
+    assert!(path("both/sheet.png-2.png").is_file());
+    for over in ["sheet.png", "./other/../sheet.png"] {
+        let (_, errors) = run(&["sheet.png", "--annotate", over], 2);
+        assert!(errors.contains("would write over"), "{errors}");
+    }
+    assert_eq!(marked("sheet.png"), sheet.picture.dimensions());
+    let (text, _) = run(&["sheet.png", "--json", "--show"], 0);
+    let seen = &serde_json::from_str::<serde_json::Value>(&text).unwrap()["digits"][0]["seen"];
+    assert_eq!(seen.as_str().map(str::len), Some(784usize.div_ceil(3) * 4));
     let (text, _) = run(&["sheet.png", "--show"], 0);
     assert!(text.contains('█') && text.lines().count() > 30, "{text}");
 

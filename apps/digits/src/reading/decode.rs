@@ -127,6 +127,18 @@ mod tests {
         ImageFormat::Tiff,
     ];
 
+    /// Where the stored upper left corner belongs, for each orientation from 1 on: right, down.
+    const UPRIGHT: [(bool, bool); 8] = [
+        (false, false),
+        (true, false),
+        (true, true),
+        (false, true),
+        (false, false),
+        (true, false),
+        (true, true),
+        (false, true),
+    ];
+
     fn encoded(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
         picture.into().write_to(&mut bytes, format).unwrap();
@@ -186,18 +198,7 @@ mod tests {
     #[test]
     fn pictures_are_turned_upright_from_all_eight_orientations() {
         let jpeg = encoded(corner(), ImageFormat::Jpeg);
-        // Where the stored upper left corner belongs, for each orientation: right, down.
-        let wanted = [
-            (false, false),
-            (true, false),
-            (true, true),
-            (false, true),
-            (false, false),
-            (true, false),
-            (true, true),
-            (false, true),
-        ];
-        for (orientation, wanted) in (1..).zip(wanted) {
+        for (orientation, wanted) in (1..).zip(UPRIGHT) {
             let block = [b"Exif\0\0", exif(orientation).as_slice()].concat();
             let length = (block.len() as u16 + 2).to_be_bytes();
             let bytes = [&jpeg[..2], &[0xff, 0xe1], &length, &block, &jpeg[2..]].concat();
@@ -208,16 +209,38 @@ mod tests {
         }
     }
 
+    /// A gray TIFF file of `corner` with an orientation, written by hand: the encoder knows none.
+    fn tiff(orientation: u32) -> Vec<u8> {
+        let (short, long) = (3u16, 4u16);
+        let entries = [
+            (256u16, long, 12u32),
+            (257, long, 10),
+            (258, short, 8),
+            (259, short, 1),
+            (262, short, 1),
+            (273, long, 8 + 2 + 10 * 12 + 4),
+            (274, short, orientation),
+            (277, short, 1),
+            (278, long, 10),
+            (279, long, 120),
+        ];
+        let mut bytes = b"II*\0\x08\0\0\0\x0a\0".to_vec();
+        for (tag, kind, value) in entries {
+            bytes.extend([tag.to_le_bytes(), kind.to_le_bytes()].as_flattened());
+            bytes.extend([1u32.to_le_bytes(), value.to_le_bytes()].as_flattened());
+        }
+        bytes.extend([0; 4]);
+        bytes.extend(corner().pixels().map(|pixel| pixel[0]));
+        bytes
+    }
+
     #[test]
     fn tiff_says_its_orientation_itself() {
-        let mut bytes = encoded(corner(), ImageFormat::Tiff);
-        assert_eq!(dark_corner(&gray(&bytes).unwrap()), (false, false));
-        // The encoder writes no orientation; the tag of the resolution's unit makes room for one.
-        let unit = [40, 1, 3, 0, 1, 0, 0, 0];
-        let at = bytes.windows(8).position(|window| window == unit);
-        if let Some(at) = at {
-            bytes[at..at + 10].copy_from_slice(&[18, 1, 3, 0, 1, 0, 0, 0, 3, 0]);
-            assert_eq!(dark_corner(&gray(&bytes).unwrap()), (true, true));
+        for (orientation, wanted) in (1..).zip(UPRIGHT) {
+            let picture = gray(&tiff(orientation)).unwrap();
+            let upright = if orientation < 5 { (12, 10) } else { (10, 12) };
+            assert_eq!((picture.width, picture.height), upright, "orientation {orientation}");
+            assert_eq!(dark_corner(&picture), wanted, "orientation {orientation}");
         }
     }
 
