@@ -69,11 +69,8 @@ pub fn find(picture: Gray) -> Found {
         let area = Area { left: 0, top: 0, right: wide, bottom: tall };
         return Found::one(Candidate { area, image, whole: 1.0, parts: Vec::new() });
     }
-    if let Some((ink, factor, stretched)) = single::ink(&picture) {
+    if let Some((ink, factor)) = single::ink(&picture) {
         let mut only = of_ink(&ink, CUTS);
-        if stretched > 1 {
-            only.image = of_ink(&ink.taller(stretched), 0).image;
-        }
         only.place(&|area| area.times(factor).within(wide, tall));
         return Found::one(only);
     }

@@ -74,13 +74,6 @@ impl Crop {
         Crop { width, height, ink }
     }
 
-    /// The ink with each row so many `times`.
-    pub fn taller(&self, times: usize) -> Crop {
-        let rows = self.ink.chunks_exact(self.width);
-        let ink = rows.flat_map(|row| row.repeat(times)).collect();
-        Crop { width: self.width, height: self.height * times, ink }
-    }
-
     /// The mean width of the strokes, in pixels: twice their area over the length of their edges.
     pub fn stroke_width(&self) -> f32 {
         let area: f32 = self.ink.iter().sum();

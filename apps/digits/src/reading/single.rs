@@ -18,14 +18,11 @@ const SPECK: f32 = 0.02;
 /// A digit has at most so many pieces, and leaves the paper in at most so many.
 const MOST_PIECES: usize = 3;
 const MOST_GROUNDS: usize = 8;
-/// The width of a pen, as a part of a digit's height.
-const PEN: f32 = 0.15;
 /// The most pieces with specks.
 const MOST_SPECKS: usize = 30;
 
-/// The ink of a picture that shows one digit and nothing else, by what factor it was reduced, and how
-/// many times too wide it is.
-pub fn ink(picture: &Gray) -> Option<(Crop, usize, usize)> {
+/// The ink of a picture that shows one digit and nothing else, and by what factor it was reduced.
+pub fn ink(picture: &Gray) -> Option<(Crop, usize)> {
     let side = picture.width.max(picture.height);
     if side > LARGEST {
         return None;
@@ -45,28 +42,7 @@ pub fn ink(picture: &Gray) -> Option<(Crop, usize, usize)> {
     }
     let dark_ink = if ink_is_dark { picture } else { picture.inverted() };
     let split = if ink_is_dark { split } else { !split - 1 };
-    let crop = depth(&dark_ink, split);
-    let times = stretched(ink, &crop);
-    Some((crop, factor, times))
-}
-
-/// How many times too wide a 1 is that fills a square, since it was scaled to that: only a 1 has no row
-/// with less than a third of its width. Other digits look right when they are stretched a little.
-fn stretched(ink: &[Component], crop: &Crop) -> usize {
-    let mut rows = vec![(0, 0); crop.height];
-    for run in ink.iter().flat_map(|piece| &piece.runs) {
-        let (runs, pixels) = &mut rows[run.y()];
-        *runs += 1;
-        *pixels += run.columns().len();
-    }
-    rows.retain(|&(runs, _)| runs > 0);
-    rows.sort_by_key(|&(_, pixels)| pixels);
-    let [narrow, usual] = [rows.len() / 5, rows.len() / 2].map(|at| rows[at].1);
-    let split = rows.iter().filter(|&&(runs, _)| runs > 1).count();
-    if 3 * narrow < crop.width || 20 * split > rows.len() || 2 * crop.width < crop.height {
-        return 1;
-    }
-    (usual as f32 / (PEN * rows.len() as f32)).round().max(1.0) as usize
+    Some((depth(&dark_ink, split), factor))
 }
 
 /// The shade that best parts dark from light (Otsu's method); none if there is no ink, or no even paper.

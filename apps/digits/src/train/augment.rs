@@ -221,9 +221,10 @@ fn coarse_line(line: &[f32; SIZE], side: usize) -> [f32; SIZE] {
     let mut parts = [0.0; SIZE];
     for (i, part) in parts[..side].iter_mut().enumerate() {
         let (start, end) = (i as f32 * length, (i + 1) as f32 * length);
-        for pixel in start as usize..(end.ceil() as usize).min(SIZE) {
+        let pixels = start as usize..(end.ceil() as usize).min(SIZE);
+        for (pixel, value) in pixels.clone().zip(&line[pixels]) {
             let covered = end.min((pixel + 1) as f32) - start.max(pixel as f32);
-            *part += line[pixel] * covered / length;
+            *part += value * covered / length;
         }
     }
     std::array::from_fn(|i| {

@@ -88,7 +88,7 @@ function read(reading, { place, ms }) {
     const last = reading.digits.length - 1;
     const index = Math.min(chosen ?? last, last);
     result.show(reading, index, place, paper.scene.image !== null);
-    say(words().announced(reading.text, reading.digits.some(({ confidence }) => confidence < 0.5)));
+    say(words().announced(reading.text, reading.digits.some(({ sure }) => !sure)));
   }
   const { network, version } = reading.model;
   showAbout(() => words().about(ms, network, version));

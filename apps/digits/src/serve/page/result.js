@@ -3,7 +3,6 @@
 import { WIDTH } from "./paper.js";
 import { percent, words } from "./words.js";
 
-const SURE = 0.5;
 /** More digits than this are shown small. */
 const MANY = 8;
 const GAP = 2;
@@ -71,8 +70,7 @@ export class Result {
       for (const _ of line) {
         const index = next;
         next += 1;
-        const { digit, confidence } = digits[index];
-        const sure = confidence >= SURE;
+        const { digit, confidence, sure } = digits[index];
         const button = element("button", sure ? "" : "unsure");
         button.type = "button";
         button.setAttribute("aria-pressed", String(index === chosen));
@@ -158,7 +156,7 @@ export class Result {
     const accent = styles.getPropertyValue("--accent");
     const unit = marks.width / marks.clientWidth;
     context.font = `600 ${13 * unit}px system-ui, sans-serif`;
-    boxes.digits.forEach(({ box: [x, y, width, height], digit, confidence }, index) => {
+    boxes.digits.forEach(({ box: [x, y, width, height], digit, sure }, index) => {
       const { place } = boxes;
       const margin = 5 * unit;
       const left = (x * place.scale + place.x) * scale - margin;
@@ -172,7 +170,7 @@ export class Result {
       context.roundRect(left, top, wide, tall, 6 * unit);
       context.stroke();
       context.globalAlpha = 1;
-      const label = confidence >= SURE ? `${digit}` : `${digit}?`;
+      const label = sure ? `${digit}` : `${digit}?`;
       context.fillText(label, left + 2 * unit, Math.max(top - 4 * unit, 12 * unit));
     });
   }
