@@ -47,19 +47,13 @@ pub fn save(path: &Path, model: &Model, dtype: DType) -> tf::Result<()> {
 pub fn load(path: Option<&Path>) -> Result<Model, Failure> {
     match path {
         Some(path) => load_versioned(path).map(|(model, _)| model),
-        None => shipped(),
+        None => model(&tf::io::parse_safetensors(SHIPPED)?, SHIPPED_NAME),
     }
 }
 
 /// What to call the model that [`load`] reads.
 pub fn name(path: Option<&Path>) -> &Path {
     path.unwrap_or(Path::new(SHIPPED_NAME))
-}
-
-/// The model in the program.
-pub fn shipped() -> Result<Model, Failure> {
-    let file = tf::io::parse_safetensors(SHIPPED)?;
-    model(&file, SHIPPED_NAME)
 }
 
 /// Reads a model, and the version that its file says it is, if it does.

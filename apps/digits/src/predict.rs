@@ -88,13 +88,7 @@ fn file_bytes(path: &Path) -> Result<Vec<u8>, String> {
 
 fn print(path: &Path, reading: &Reading, options: &PredictOptions) -> Result<(), Failure> {
     if options.json {
-        let mut answer = as_json(&path.to_string_lossy(), reading);
-        if options.show {
-            for (i, digit) in reading.digits().enumerate() {
-                answer["digits"][i]["seen"] = STANDARD.encode(digit.image).into();
-            }
-        }
-        return output::print(answer);
+        return output::print(as_json(&path.to_string_lossy(), reading, options.show));
     }
     if reading.left_out > 0 {
         let (path, count) = (path.display(), reading.left_out);
@@ -118,19 +112,23 @@ fn print(path: &Path, reading: &Reading, options: &PredictOptions) -> Result<(),
     Ok(())
 }
 
-/// What was read in an image, for machines.
-pub fn as_json(image: &str, reading: &Reading) -> Value {
+/// What was read in an image, for machines; with `seen`, each digit also as the network saw it.
+pub fn as_json(image: &str, reading: &Reading, seen: bool) -> Value {
     let digits: Vec<Value> = reading
         .digits()
         .map(|digit| {
             let area = digit.area;
-            json!({
+            let mut answer = json!({
                 "digit": digit.digit,
                 "confidence": digit.confidence(),
                 "sure": digit.is_sure(),
                 "box": [area.left, area.top, area.width(), area.height()],
                 "probabilities": digit.probabilities,
-            })
+            });
+            if seen {
+                answer["seen"] = STANDARD.encode(digit.image).into();
+            }
+            answer
         })
         .collect();
     let mut answer = json!({"image": image, "text": reading.text(), "digits": digits});

@@ -184,7 +184,7 @@ fn digits_cropped_to_their_ink_are_read() {
     };
     let sixteen = |picture: &image::GrayImage| resize(picture, 16, 16, FilterType::Triangle);
     type Form<'a> = (&'a str, f64, Box<dyn Fn(&image::GrayImage) -> image::GrayImage + 'a>);
-    // And the part of the digits that may be read wrong: where they are stretched, more.
+    // With the part of the digits that may be read wrong.
     let forms: [Form; 6] = [
         ("as it is", 0.04, Box::new(|crop| crop.clone())),
         ("three times", 0.04, Box::new(|crop| scaled(crop, 3, FilterType::Triangle))),

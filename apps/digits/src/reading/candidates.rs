@@ -39,8 +39,8 @@ impl Candidate {
         self.parts.iter().for_each(|part| part.images(into));
     }
 
-    /// The digits, given the probabilities of each image: the whole, or its parts if all of them are
-    /// read with more confidence.
+    /// The digits, given the probabilities of each image: the whole, or its parts if they are likely and
+    /// it is not.
     pub fn decided<'a>(
         self,
         probabilities: &mut impl Iterator<Item = &'a [f32; CLASSES]>,
@@ -52,13 +52,13 @@ impl Candidate {
         let confidence: f32 = parts.iter().map(Digit::confidence).product();
         // A network is often sure of half a digit, and seldom unsure of a whole one.
         let doubtful = whole.confidence() * self.whole < 0.5;
-        if !parts.is_empty()
-            && doubtful
-            && confidence > f32::max(0.5, whole.confidence() * self.whole)
-        {
-            return parts;
-        }
-        vec![whole]
+        if !parts.is_empty() && doubtful && confidence > 0.5 { parts } else { vec![whole] }
+    }
+
+    /// Tells where its areas are in a larger picture.
+    fn place(&mut self, place: &impl Fn(Area) -> Area) {
+        self.area = place(self.area);
+        self.parts.iter_mut().for_each(|part| part.place(place));
     }
 }
 
@@ -103,14 +103,6 @@ pub fn find(picture: Gray) -> Found {
 fn reduction(width: usize, height: usize) -> usize {
     let by_pixels = ((width * height) as f64 / WORKING_PIXELS as f64).sqrt().round() as usize;
     by_pixels.max(width.max(height).div_ceil(WORKING_SIDE))
-}
-
-impl Candidate {
-    /// Tells where its areas are in a larger picture.
-    fn place(&mut self, place: &impl Fn(Area) -> Area) {
-        self.area = place(self.area);
-        self.parts.iter_mut().for_each(|part| part.place(place));
-    }
 }
 
 fn of_group(group: &Group, blobs: &Blobs) -> Candidate {

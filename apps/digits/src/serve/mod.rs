@@ -58,7 +58,7 @@ pub fn run(options: &ServeOptions) -> Result<(), Failure> {
     let metrics = Arc::new(Metrics::new());
     let shelf = match &options.model {
         Some(path) => Shelf::open(path)?,
-        None => Shelf::new(Servable::new(model_file::shipped()?, 1)?),
+        None => Shelf::new(Servable::new(model_file::load(None)?, 1)?),
     };
     let (log, lines) = Log::new(options.json, options.quiet, metrics.clone());
     let log_writer = start("log", move || log::write_all(&lines))?;

@@ -122,12 +122,9 @@ impl Wanted {
 }
 
 fn answer(wanted: Wanted, servable: &Servable, reading: &Reading) -> Result<Value, ApiError> {
-    let mut answer = as_json(wanted.name.as_deref().unwrap_or("-"), reading);
+    let mut answer = as_json(wanted.name.as_deref().unwrap_or("-"), reading, wanted.seen);
     let digits: Vec<&Digit> = reading.digits().collect();
     if wanted.seen {
-        for (i, digit) in digits.iter().enumerate() {
-            answer["digits"][i]["seen"] = base64(&digit.image);
-        }
         answer["model"] = json!({"network": servable.architecture, "version": servable.version});
     }
     let index = match wanted.activations {
@@ -145,7 +142,7 @@ fn answer(wanted: Wanted, servable: &Servable, reading: &Reading) -> Result<Valu
             "height": maps.height,
             "width": maps.width,
             "channels": maps.channels,
-            "data": base64(&shades(&maps)),
+            "data": STANDARD.encode(shades(&maps)),
         });
     }
     Ok(answer)
@@ -160,10 +157,6 @@ fn shades(maps: &Activations) -> Vec<u8> {
         shades.extend(values.map(|value| (value / most * 255.0).round() as u8));
     }
     shades
-}
-
-fn base64(bytes: &[u8]) -> Value {
-    STANDARD.encode(bytes).into()
 }
 
 #[cfg(test)]
