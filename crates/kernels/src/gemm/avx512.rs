@@ -17,6 +17,18 @@ pub(super) const ROWS: usize = 14;
 pub(super) const COLS: usize = 32;
 const LANES: usize = 16;
 
+/// Where the rows of A are.
+///
+/// What limits a tile on a core that it shares with a hyperthread is the number of instructions, so
+/// each way has as few beside its multiply-adds as the registers allow.
+type Way = u8;
+/// Side by side, step after step. Half of the second vector's multiply-adds read their element themselves.
+const PACKED: Way = 0;
+/// The second half lies as the first one, further on: half as many addresses.
+const SHIFTED: Way = 1;
+/// Anywhere. Not all addresses have a register.
+const SCATTERED: Way = 2;
+
 /// Computes one tile.
 ///
 /// # Safety
@@ -29,82 +41,139 @@ pub(super) unsafe fn run(token: Avx512, tile: &Tile<'_, f32>) {
         if tile.cols <= avx512_narrow::COLS {
             return avx512_narrow::run(token, tile);
         }
-        match (tile.a_rows.is_none(), tile.cols > LANES) {
-            (true, true) => rows::<2, true>(tile),
-            (true, false) => rows::<1, true>(tile),
-            (false, true) => rows::<2, false>(tile),
-            (false, false) => rows::<1, false>(tile),
+        match (way(tile), tile.cols > LANES) {
+            (PACKED, true) => rows::<2, PACKED>(tile),
+            (PACKED, false) => rows::<1, PACKED>(tile),
+            (SHIFTED, true) => rows::<2, SHIFTED>(tile),
+            (_, true) => rows::<2, SCATTERED>(tile),
+            (_, false) => rows::<1, SCATTERED>(tile),
         }
     }
 }
 
+fn way(tile: &Tile<'_, f32>) -> Way {
+    let Some(rows) = tile.a_rows else { return PACKED };
+    let (first, second) = rows[..tile.rows].split_at(first_half(tile.rows));
+    let shift = |(first, second): (&usize, &usize)| second.wrapping_sub(*first);
+    let mut shifts = first.iter().zip(second).map(shift);
+    match shifts.next() {
+        Some(shift) if shifts.all(|other| other == shift) => SHIFTED,
+        _ => SCATTERED,
+    }
+}
+
+/// How many of the rows are the first half.
+const fn first_half(rows: usize) -> usize {
+    rows.div_ceil(2)
+}
+
 #[target_feature(enable = "avx512f")]
-unsafe fn rows<const VECTORS: usize, const PACKED: bool>(tile: &Tile<'_, f32>) {
+unsafe fn rows<const VECTORS: usize, const WAY: Way>(tile: &Tile<'_, f32>) {
     // SAFETY: as promised by the caller.
     unsafe {
         match tile.rows {
-            1 => block::<1, VECTORS, PACKED>(tile),
-            2 => block::<2, VECTORS, PACKED>(tile),
-            3 => block::<3, VECTORS, PACKED>(tile),
-            4 => block::<4, VECTORS, PACKED>(tile),
-            5 => block::<5, VECTORS, PACKED>(tile),
-            6 => block::<6, VECTORS, PACKED>(tile),
-            7 => block::<7, VECTORS, PACKED>(tile),
-            8 => block::<8, VECTORS, PACKED>(tile),
-            9 => block::<9, VECTORS, PACKED>(tile),
-            10 => block::<10, VECTORS, PACKED>(tile),
-            11 => block::<11, VECTORS, PACKED>(tile),
-            12 => block::<12, VECTORS, PACKED>(tile),
-            13 => block::<13, VECTORS, PACKED>(tile),
-            _ => block::<14, VECTORS, PACKED>(tile),
+            1 => block::<1, VECTORS, WAY>(tile),
+            2 => block::<2, VECTORS, WAY>(tile),
+            3 => block::<3, VECTORS, WAY>(tile),
+            4 => block::<4, VECTORS, WAY>(tile),
+            5 => block::<5, VECTORS, WAY>(tile),
+            6 => block::<6, VECTORS, WAY>(tile),
+            7 => block::<7, VECTORS, WAY>(tile),
+            8 => block::<8, VECTORS, WAY>(tile),
+            9 => block::<9, VECTORS, WAY>(tile),
+            10 => block::<10, VECTORS, WAY>(tile),
+            11 => block::<11, VECTORS, WAY>(tile),
+            12 => block::<12, VECTORS, WAY>(tile),
+            13 => block::<13, VECTORS, WAY>(tile),
+            _ => block::<14, VECTORS, WAY>(tile),
         }
     }
 }
 
+/// The same number or pointer, which the compiler takes for any other.
+macro_rules! hidden {
+    ($value:expr) => {{
+        let mut value = $value;
+        // SAFETY: no code.
+        unsafe {
+            asm!("/* {0} */", inout(reg) value, options(pure, nomem, nostack, preserves_flags));
+        }
+        value
+    }};
+}
+
 #[target_feature(enable = "avx512f")]
-unsafe fn block<const ROWS: usize, const VECTORS: usize, const PACKED: bool>(tile: &Tile<'_, f32>) {
+unsafe fn block<const ROWS: usize, const VECTORS: usize, const WAY: Way>(tile: &Tile<'_, f32>) {
+    let half = const { first_half(ROWS) };
     let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
+    let a_row = |i: usize| tile.a_rows.map_or(i, |offsets| offsets[i]);
     let mut row_starts = [tile.a; ROWS];
     for (i, start) in row_starts.iter_mut().enumerate() {
-        let offset = if PACKED { i } else { tile.a_rows.map_or(i, |offsets| offsets[i]) };
-        *start = tile.a.wrapping_add(offset);
+        *start = tile.a.wrapping_add(if WAY == PACKED { i } else { a_row(i) });
     }
+    let shift = if WAY == SHIFTED { a_row(half).wrapping_sub(a_row(0)) } else { 0 };
     for &c_row in &tile.c_rows[..ROWS] {
         // C is on its way while the sums are made.
         let c = tile.c.wrapping_add(c_row).cast();
         _mm_prefetch::<_MM_HINT_T0>(c);
         _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add(64));
     }
-    let step = if PACKED { ROWS } else { tile.step };
+    let step = if WAY == PACKED { ROWS } else { tile.step };
     let mut ahead = tile.ahead;
     let mut b = tile.b;
     for &segment in tile.segments {
+        let mut packed = tile.a.wrapping_add(segment);
         let mut offset = segment;
-        for _ in 0..tile.segment_len {
-            // SAFETY: as promised by the caller.
-            unsafe { ahead.step::<COLS>() };
-            if !PACKED {
-                // SAFETY: no code. The compiler takes it for something that may change the offset, and
-                // so does not keep a pointer for each row, most of which it would have to load, advance
-                // and store at every step.
-                unsafe {
-                    asm!("/* {0} */", inout(reg) offset, options(pure, nomem, nostack, preserves_flags));
+        let mut shifted = segment.wrapping_add(shift);
+        // One step of k. A macro, because there are two loops of it and the sums must stay in registers.
+        macro_rules! step {
+            () => {
+                let mut b_row = [_mm512_setzero_ps(); VECTORS];
+                for (j, vector) in b_row.iter_mut().enumerate() {
+                    // SAFETY: the tile's rows of B are readable to the granule, one vector.
+                    *vector = unsafe { _mm512_loadu_ps(b.add(j * LANES)) };
                 }
-            }
-            let mut b_row = [_mm512_setzero_ps(); VECTORS];
-            for (j, vector) in b_row.iter_mut().enumerate() {
-                // SAFETY: the tile's rows of B are readable to the granule, one vector.
-                *vector = unsafe { _mm512_loadu_ps(b.add(j * LANES)) };
-            }
-            for i in 0..ROWS {
-                // SAFETY: the tile's elements of A are readable.
-                let a = unsafe { _mm512_set1_ps(*row_starts[i].add(offset)) };
-                for j in 0..VECTORS {
-                    sums[i][j] = _mm512_fmadd_ps(a, b_row[j], sums[i][j]);
+                // So the compiler does not keep a pointer for each row, most of which it would have to
+                // load, advance and store at every step.
+                match WAY {
+                    PACKED => packed = hidden!(packed),
+                    SHIFTED => (offset, shifted) = (hidden!(offset), hidden!(shifted)),
+                    _ => offset = hidden!(offset),
                 }
-            }
-            b = b.wrapping_add(tile.b_stride);
-            offset += step;
+                let same_packed = hidden!(packed);
+                for i in 0..ROWS {
+                    let a = match WAY {
+                        PACKED => packed.wrapping_add(i),
+                        SHIFTED if i >= half => row_starts[i - half].wrapping_add(shifted),
+                        _ => row_starts[i].wrapping_add(offset),
+                    };
+                    // SAFETY: the tile's elements of A are readable.
+                    let value = unsafe { _mm512_set1_ps(*a) };
+                    sums[i][0] = _mm512_fmadd_ps(value, b_row[0], sums[i][0]);
+                    for j in 1..VECTORS {
+                        let value = if WAY == PACKED && i >= half {
+                            // SAFETY: the same element, which the compiler cannot know.
+                            unsafe { _mm512_set1_ps(*same_packed.wrapping_add(i)) }
+                        } else {
+                            value
+                        };
+                        sums[i][j] = _mm512_fmadd_ps(value, b_row[j], sums[i][j]);
+                    }
+                }
+                b = b.wrapping_add(tile.b_stride);
+                packed = packed.wrapping_add(ROWS);
+                offset = offset.wrapping_add(step);
+                shifted = shifted.wrapping_add(step);
+            };
+        }
+        let busy = ahead.rows.min(tile.segment_len);
+        for _ in 0..busy {
+            // SAFETY: as promised by the caller; so many rows are left.
+            unsafe { ahead.next::<COLS>() };
+            step!();
+        }
+        for _ in busy..tile.segment_len {
+            step!();
         }
     }
     for (i, sums) in sums.iter().enumerate() {

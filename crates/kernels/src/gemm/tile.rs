@@ -99,9 +99,18 @@ impl<T: Copy> Ahead<T> {
     /// What is copied must be readable and where it is copied to writable, from this thread alone.
     #[inline(always)]
     pub(super) unsafe fn step<const COLS: usize>(&mut self) {
-        if self.rows == 0 {
-            return;
+        if self.rows > 0 {
+            // SAFETY: as promised by the caller.
+            unsafe { self.next::<COLS>() };
         }
+    }
+
+    /// Deals with the next row.
+    ///
+    /// # Safety
+    /// As for [`step`](Self::step), and one must be left.
+    #[inline(always)]
+    pub(super) unsafe fn next<const COLS: usize>(&mut self) {
         self.rows -= 1;
         #[cfg(target_arch = "x86_64")]
         for line in 0..size_of::<[T; COLS]>().div_ceil(CACHE_LINE_BYTES) {
