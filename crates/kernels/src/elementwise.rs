@@ -3,20 +3,16 @@
 //! Each takes the arithmetic as a closure, compiled once per type and run in vector registers of
 //! the best level the CPU has. Work is cut into fixed chunks of the output.
 
-use crate::chain::repeats;
 use crate::element::Element;
 use crate::parallel::{SharedMut, for_each_chunk_mut, for_each_index};
-use crate::simd::{Level, vectorize_for};
+use crate::simd::vectorize_for;
 use crate::strided::{Walk, broadcast_strides};
 
 /// Elements per piece of work: large enough that handing it over costs little beside it.
 const CHUNK: usize = 16 * 1024;
 
-/// Elements of a repeated row: they stay in the first-level cache.
-const TILE: usize = 1024;
-
-/// Elements on the way from one type to another.
-const BLOCK: usize = 256;
+/// Elements that are computed at a time from copies, which stay in the first-level cache.
+const BLOCK: usize = 512;
 
 /// `out[i] = f(x[i])`.
 ///
@@ -91,133 +87,66 @@ pub fn binary<A: Element, B: Element, C: Element>(
     assert_eq!(x.len(), x_dims.iter().product());
     assert_eq!(y.len(), y_dims.iter().product());
     assert_eq!(out.len(), out_dims.iter().product());
-    let x_strides = broadcast_strides(x_dims, out_dims);
-    let y_strides = broadcast_strides(y_dims, out_dims);
-    let walk = Walk::new(out_dims, [&x_strides, &y_strides]);
-    if !C::VECTORIZED {
-        return by_dense_parts(&walk, x, y, out, &|x, y, out| {
+    let (x, y) = (Operand::new(x, x_dims, out_dims), Operand::new(y, y_dims, out_dims));
+    by_parts(&x, &y, out, &|x, y, out| {
+        vectorize_for::<C, _>(|| {
             for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
                 *out = f(x, y);
             }
         });
-    }
-    let is_row = 1 < y.len() && y.len() <= TILE / 2 && repeats(y_dims, out_dims) == Some(1);
-    if is_row && x.len() == out.len() {
-        return with_tile(x, y, out, f);
-    }
-    let steps = walk.row_strides();
-    for_each_chunk_mut(out, CHUNK, |chunk_index, out| {
-        let mut done = 0;
-        Level::best().vectorize(|| {
-            walk.rows(chunk_index * CHUNK, out.len(), |[x_start, y_start], len| {
-                let out = &mut out[done..done + len];
-                let (x, y) = (&x[x_start as usize..], &y[y_start as usize..]);
-                row(x, y, steps, out, f);
-                done += len;
-            });
-        });
     });
 }
 
-/// A function of dense parts of two arrays and of the result.
+/// A function of parts of two arrays and of the result, of equal length.
 type Dense<'a, A, B, C> = dyn Fn(&[A], &[B], &mut [C]) + Sync + 'a;
 
-/// [`binary`] by calls of `dense`, which is given parts of `x`, `y` and `out` of equal length; operands
-/// that stay where they are along a row are repeated for it. Compiled once for types, not for each
-/// function of them.
-fn by_dense_parts<A: Element, B: Element, C: Element>(
-    walk: &Walk<2>,
-    x: &[A],
-    y: &[B],
+/// [`binary`] by calls of `dense`. Compiled once for types, not for each function of them.
+fn by_parts<A: Element, B: Element, C: Element>(
+    x: &Operand<'_, A>,
+    y: &Operand<'_, B>,
     out: &mut [C],
     dense: &Dense<'_, A, B, C>,
 ) {
-    let [x_step, y_step] = walk.row_strides();
     for_each_chunk_mut(out, CHUNK, |chunk_index, out| {
-        let (mut x_block, mut y_block) = ([A::zeroed(); BLOCK], [B::zeroed(); BLOCK]);
+        let (mut x_block, mut y_block) = (None, None);
+        let starts = (chunk_index * CHUNK..).step_by(BLOCK);
+        for (start, out) in starts.zip(out.chunks_mut(BLOCK)) {
+            let x = x.part(start, out.len(), &mut x_block);
+            dense(x, y.part(start, out.len(), &mut y_block), out);
+        }
+    });
+}
+
+/// An array that broadcasts.
+struct Operand<'a, T> {
+    values: &'a [T],
+    walk: Walk<1>,
+}
+
+impl<'a, T: Element> Operand<'a, T> {
+    fn new(values: &'a [T], dims: &[usize], out_dims: &[usize]) -> Self {
+        Self { values, walk: Walk::new(out_dims, [&broadcast_strides(dims, out_dims)]) }
+    }
+
+    /// The elements that broadcast to `start..start + len` of the result: in place where they lie side
+    /// by side, else copied to a block.
+    fn part<'b>(&'b self, start: usize, len: usize, block: &'b mut Option<[T; BLOCK]>) -> &'b [T] {
+        let step = self.walk.row_strides()[0];
+        match self.walk.within_row(start, len) {
+            Some(from) if step == 1 || len == 1 => return &self.values[from..from + len],
+            _ => {}
+        }
+        let block = &mut block.get_or_insert_with(|| [T::zeroed(); BLOCK])[..len];
         let mut done = 0;
-        walk.rows(chunk_index * CHUNK, out.len(), |[x_start, y_start], len| {
-            let out = &mut out[done..done + len];
-            let (x, y) = (&x[x_start as usize..], &y[y_start as usize..]);
+        self.walk.rows(start, len, |[from], len| {
+            let (from, row) = (from as usize, &mut block[done..done + len]);
+            match step {
+                0 => row.fill(self.values[from]),
+                _ => row.copy_from_slice(&self.values[from..from + len]),
+            }
             done += len;
-            if x_step == 1 && y_step == 1 {
-                return dense(&x[..len], &y[..len], out);
-            }
-            let block = len.min(BLOCK);
-            if x_step == 0 {
-                x_block[..block].fill(x[0]);
-            }
-            if y_step == 0 {
-                y_block[..block].fill(y[0]);
-            }
-            for (i, out) in out.chunks_mut(BLOCK).enumerate() {
-                let (start, len) = (i * BLOCK, out.len());
-                let x = if x_step == 0 { &x_block[..len] } else { &x[start..start + len] };
-                let y = if y_step == 0 { &y_block[..len] } else { &y[start..start + len] };
-                dense(x, y, out);
-            }
         });
-    });
-}
-
-/// `out[i] = f(x[i], y[i % y.len()])` for a short `y`, which is repeated to a tile first, so that the
-/// loop is as long as that.
-fn with_tile<A: Element, B: Element, C: Element>(
-    x: &[A],
-    y: &[B],
-    out: &mut [C],
-    f: impl Fn(A, B) -> C + Copy + Sync,
-) {
-    for_each_chunk_mut(out, CHUNK, |chunk_index, out| {
-        let start = chunk_index * CHUNK;
-        let x = &x[start..][..out.len()];
-        let mut tile = [B::zeroed(); TILE];
-        let len = TILE / y.len() * y.len();
-        let mut from = start % y.len();
-        let mut rest = &mut tile[..len];
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at_mut(rest.len().min(y.len() - from));
-            now.copy_from_slice(&y[from..from + now.len()]);
-            (rest, from) = (later, 0);
-        }
-        Level::best().vectorize(|| {
-            for (out, x) in out.chunks_mut(len).zip(x.chunks(len)) {
-                for ((out, &x), &y) in out.iter_mut().zip(x).zip(&tile) {
-                    *out = f(x, y);
-                }
-            }
-        });
-    });
-}
-
-/// One row, whose operands advance by one or stay where they are.
-#[inline(always)]
-fn row<A: Element, B: Element, C: Element>(
-    x: &[A],
-    y: &[B],
-    steps: [isize; 2],
-    out: &mut [C],
-    f: impl Fn(A, B) -> C,
-) {
-    match steps {
-        [0, 0] => out.fill(f(x[0], y[0])),
-        [_, 0] => {
-            let y = y[0];
-            for (out, &x) in out.iter_mut().zip(x) {
-                *out = f(x, y);
-            }
-        }
-        [0, _] => {
-            let x = x[0];
-            for (out, &y) in out.iter_mut().zip(y) {
-                *out = f(x, y);
-            }
-        }
-        _ => {
-            for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
-                *out = f(x, y);
-            }
-        }
+        block
     }
 }
 
@@ -428,7 +357,7 @@ mod tests {
 
     #[test]
     fn short_rows_are_repeated_across_chunk_borders() {
-        for (rows, columns) in [(1, 2), (900, 33), (5000, 10), (40, TILE / 2)] {
+        for (rows, columns) in [(1, 2), (900, 33), (5000, 10), (40, BLOCK / 2)] {
             let x: Vec<f32> = (0..rows * columns).map(|i| i as f32).collect();
             let row: Vec<f32> = (0..columns).map(|i| i as f32).collect();
             let mut out = vec![0.0; x.len()];

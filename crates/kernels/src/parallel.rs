@@ -129,14 +129,31 @@ pub fn for_each_chunk_mut<T: Send>(
     chunk_len: usize,
     piece: impl Fn(usize, &mut [T]) + Sync,
 ) {
+    take_chunks(out, chunk_len, &piece);
+}
+
+/// [`for_each_chunk_mut`], compiled once for each element type.
+fn take_chunks<T: Send>(out: &mut [T], chunk_len: usize, chunks: &dyn Chunks<T>) {
     let len = out.len();
     let shared = SharedMut::new(out);
     for_each_index(len.div_ceil(chunk_len), |index| {
         let start = index * chunk_len;
         let end = len.min(start + chunk_len);
         // SAFETY: the ranges of different indices do not overlap and lie within `out`.
-        piece(index, unsafe { shared.range(start, end) });
+        chunks.run(index, unsafe { shared.range(start, end) });
     });
+}
+
+/// What is done with each chunk; a trait for the reason of [`Pieces`].
+trait Chunks<T>: Sync {
+    /// Does what is to be done with the chunk of this index.
+    fn run(&self, index: usize, chunk: &mut [T]);
+}
+
+impl<T, F: Fn(usize, &mut [T]) + Sync> Chunks<T> for F {
+    fn run(&self, index: usize, chunk: &mut [T]) {
+        self(index, chunk);
+    }
 }
 
 /// A mutable slice whose disjoint parts are written from several threads.
