@@ -1,27 +1,16 @@
-//! The machine's peak of fused multiply-adds, measured, and our matrix products on all cores.
-//!
-//! With `--peak` the peak alone.
+//! Our matrix products on all cores, each call after a measurement of the machine's peak of fused
+//! multiply-adds.
 
 #[path = "../crates/kernels/examples/measure/peak.rs"]
 mod peak;
 mod timing;
 
-use std::convert::Infallible;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use peak::multiply_adds;
 use tapeflow_kernels::buffer::{AllocError, Buffer};
 use tapeflow_kernels::gemm::{Matrix, Update, gemm};
-use tapeflow_kernels::parallel::{for_each_index, threads};
-use tapeflow_kernels::simd::Level;
-use timing::{Arguments, measure, report};
+use timing::{Arguments, measure_after, report, report_of};
 
 fn main() -> Result<(), AllocError> {
     let args = Arguments::parse(100);
-    fma_peak(&args);
-    if std::env::args().any(|arg| arg == "--peak") {
-        return Ok(());
-    }
     let assign = Update::Assign;
     product("fc1 forward", [128, 1024, 6272], [false, false], assign, &args)?;
     // The update of the weights by their gradient, as a training step does it.
@@ -51,8 +40,12 @@ fn product(
     };
     let a = lay(a.as_slice(), m, k, transposed[0]);
     let b = lay(b.as_slice(), k, n, transposed[1]);
-    let times = measure(args, || gemm(m, n, k, a, b, update, c.as_mut_slice()))?;
-    report(&format!("GEMM {name}"), "GFLOP/s", &rates(2 * m * n * k, &times));
+    let mut peaks = Vec::new();
+    let call = || gemm(m, n, k, a, b, update, c.as_mut_slice());
+    let times = measure_after(args, || peaks.push(peak::now()), call)?;
+    let what = format!("GEMM {name}");
+    report(&what, "GFLOP/s", &rates(2 * m * n * k, &times));
+    report_of(peak::NAME, &what, "GFLOP/s", &peaks);
     Ok(())
 }
 
@@ -66,23 +59,6 @@ fn values(len: usize) -> Result<Buffer, AllocError> {
     let mut values = Buffer::uninit_reused(len * size_of::<f32>())?;
     values.as_mut_slice().fill_with(next);
     Ok(values)
-}
-
-/// How fast all cores together multiply and add numbers that never leave the registers.
-fn fma_peak(args: &Arguments) {
-    let cores = threads();
-    let levels = Level::available();
-    let widest = levels[levels.len() - 1];
-    let operations = AtomicUsize::new(0);
-    let work = || {
-        operations.store(0, Ordering::Relaxed);
-        for_each_index(cores, |_| {
-            operations.fetch_add(multiply_adds(widest), Ordering::Relaxed);
-        });
-        Ok::<_, Infallible>(())
-    };
-    let Ok(times) = measure(args, work);
-    report("FMA peak", "GFLOP/s", &rates(operations.into_inner(), &times));
 }
 
 /// GFLOP/s of work of so many operations that took these times, in milliseconds.

@@ -1,5 +1,7 @@
 //! The lesson's training step and its forward pass, timed; the programs in `peers/` do the same.
 
+#[path = "../crates/kernels/examples/measure/peak.rs"]
+mod peak;
 mod timing;
 
 use tapeflow as tf;
@@ -7,7 +9,7 @@ use tf::initializers::{Initializer, RandomNormal};
 use tf::nn::{self, Padding};
 use tf::optimizers::SGD;
 use tf::{DType, Tensor, Variable};
-use timing::{Arguments, measure, report};
+use timing::{Arguments, measure, measure_after, report, report_of};
 
 const BATCH: usize = 128;
 
@@ -34,11 +36,14 @@ fn steps(args: &Arguments) -> tf::Result<()> {
     let (weights, optimizer) = (variables()?, SGD::new(0.001));
     let step =
         tf::function(move |(x, y): (Tensor, Tensor)| train_step(&x, &y, &weights, &optimizer));
-    let times = measure(args, || {
+    let mut peaks = Vec::new();
+    let call = || {
         step.call((x.clone(), y.clone()))?.to_scalar::<f32>()?;
         Ok::<_, tf::Error>(())
-    })?;
+    };
+    let times = measure_after(args, || peaks.push(peak::now()), call)?;
     report("lesson's step, compiled", "ms", &times);
+    report_of(peak::NAME, "lesson's step, compiled", "GFLOP/s", &peaks);
     Ok(())
 }
 

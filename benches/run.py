@@ -66,7 +66,6 @@ def programs(args):
     python = venv_python()
     ours = TARGET / "release" / "examples"
     lesson = [
-        ("tapeflow, FMA peak", [ours / "bench_gemm", "--peak"], 20),
         ("tapeflow, lesson", [ours / "bench_lesson"], 100),
         ("TensorFlow, lesson", [python, PEERS / "tensorflow_lesson.py"], 60),
         ("PyTorch, lesson", [python, PEERS / "pytorch_lesson.py"], 60),

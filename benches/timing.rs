@@ -24,12 +24,20 @@ fn number(name: &str, default: usize) -> usize {
 }
 
 /// Milliseconds of each call of `step`.
-pub fn measure<E>(
+#[allow(dead_code, reason = "one of the programs that share this file does something before each")]
+pub fn measure<E>(args: &Arguments, step: impl FnMut() -> Result<(), E>) -> Result<Vec<f64>, E> {
+    measure_after(args, || (), step)
+}
+
+/// Milliseconds of each call of `step`, not those of `before`, which is called before each.
+pub fn measure_after<E>(
     args: &Arguments,
+    mut before: impl FnMut(),
     mut step: impl FnMut() -> Result<(), E>,
 ) -> Result<Vec<f64>, E> {
     let mut milliseconds = Vec::with_capacity(args.steps);
     for i in 0..args.warm_up + args.steps {
+        before();
         let start = Instant::now();
         step()?;
         if i >= args.warm_up {
@@ -39,10 +47,15 @@ pub fn measure<E>(
     Ok(milliseconds)
 }
 
-/// Prints a row.
+/// Prints a row of ours.
 pub fn report(what: &str, unit: &str, values: &[f64]) {
+    report_of("tapeflow", what, unit, values);
+}
+
+/// Prints a row.
+pub fn report_of(peer: &str, what: &str, unit: &str, values: &[f64]) {
     let version = env!("CARGO_PKG_VERSION");
     println!(
-        r#"{{"what": "{what}", "peer": "tapeflow", "version": "{version}", "unit": "{unit}", "values": {values:?}}}"#
+        r#"{{"what": "{what}", "peer": "{peer}", "version": "{version}", "unit": "{unit}", "values": {values:?}}}"#
     );
 }

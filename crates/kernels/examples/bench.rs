@@ -34,22 +34,33 @@ fn asked_for(name: &str) -> bool {
     std::env::args().nth(1).is_none_or(|wanted| name.contains(&wanted))
 }
 
-/// Median and minimum duration of `work`, after a warm-up; none if it was not asked for.
-fn measure(name: &str, mut work: impl FnMut()) -> Option<(Duration, Duration)> {
+/// What was measured of a kernel.
+struct Measured {
+    median: Duration,
+    minimum: Duration,
+    /// The median of the peaks, in GFLOP/s, measured before each call.
+    peak: f64,
+}
+
+/// Measures calls of `work`, after a warm-up; none if it was not asked for.
+fn measure(name: &str, mut work: impl FnMut()) -> Option<Measured> {
     if !asked_for(name) {
         return None;
     }
     (0..3).for_each(|_| work());
     let started = Instant::now();
-    let mut times = Vec::new();
-    while times.len() < 15 || (started.elapsed() < Duration::from_millis(600) && times.len() < 500)
+    let (mut times, mut peaks) = (Vec::new(), Vec::new());
+    while times.len() < 15 || (started.elapsed() < Duration::from_millis(900) && times.len() < 500)
     {
+        peaks.push(peak::now());
         let start = Instant::now();
         work();
         times.push(start.elapsed());
     }
     times.sort();
-    Some((times[times.len() / 2], times[0]))
+    peaks.sort_by(f64::total_cmp);
+    let peak = peaks[peaks.len() / 2];
+    Some(Measured { median: times[times.len() / 2], minimum: times[0], peak })
 }
 
 fn milliseconds(duration: Duration) -> f64 {
@@ -91,7 +102,6 @@ fn values(len: usize) -> Values {
 }
 
 fn bench_gemm(
-    peak: f64,
     name: &str,
     (m, n, k): (usize, usize, usize),
     transposed: [bool; 2],
@@ -109,22 +119,24 @@ fn bench_gemm(
         Matrix::row_major(&b, n)
     };
     let work = || gemm(m, n, k, a, b, update, &mut c).expect("memory for packing");
-    report_product(peak, name, (m, n, k), work);
+    report_product(name, (m, n, k), work);
 }
 
-fn report_product(peak: f64, name: &str, (m, n, k): (usize, usize, usize), work: impl FnMut()) {
-    let Some((median, minimum)) = measure(name, work) else { return };
+/// A product of an `m` x `k` matrix with one of `n` columns, or what is as much work.
+fn report_product(name: &str, (m, n, k): (usize, usize, usize), work: impl FnMut()) {
+    let Some(measured) = measure(name, work) else { return };
     let gflops = |time: Duration| 2e-9 * (m * n * k) as f64 / time.as_secs_f64();
-    let report = |time| {
-        let share = 100.0 * gflops(time) / peak;
-        format!("{:>7.3} ms {:>4.0} GFLOP/s {share:>3.0} %", milliseconds(time), gflops(time))
-    };
-    let (median, minimum) = (report(median), report(minimum));
-    println!("{name:<28}{m:>5} x {n:>5} x {k:>5}  median {median}  min {minimum}");
+    let report = |time| format!("{:>7.3} ms {:>4.0} GFLOP/s", milliseconds(time), gflops(time));
+    let (median, minimum) = (report(measured.median), report(measured.minimum));
+    let share = 100.0 * gflops(measured.median) / measured.peak;
+    println!(
+        "{name:<34}{m:>6} x {n:>5} x {k:>5}  median {median} {share:>3.0} % of {:>4.0}  min {minimum}",
+        measured.peak
+    );
 }
 
 /// The three products of a weight (`k` x `n`) that is kept in panels.
-fn bench_panels(peak: f64, name: &str, m: usize, n: usize, k: usize) {
+fn bench_panels(name: &str, m: usize, n: usize, k: usize) {
     let (w, x, dy) = (values(k * n), values(m * k), values(m * n));
     let mut panels = values(panels_len(k, n));
     let ok = "memory for packing";
@@ -133,20 +145,20 @@ fn bench_panels(peak: f64, name: &str, m: usize, n: usize, k: usize) {
     report(&format!("{name} unpack_panels"), || unpack_panels(&panels, k, n, &mut w));
     let (x, dy) = (Matrix::row_major(&x, k), Matrix::row_major(&dy, n));
     let (mut y, mut dx) = (values(m * n), values(m * k));
-    report_product(peak, &format!("{name} panels: x w"), (m, n, k), || {
+    report_product(&format!("{name} panels: x w"), (m, n, k), || {
         gemm_panels(m, n, k, x, &panels, gemm::Epilogue::NONE, &mut y).expect(ok);
     });
-    report_product(peak, &format!("{name} panels: dy w^T"), (m, k, n), || {
+    report_product(&format!("{name} panels: dy w^T"), (m, k, n), || {
         gemm_panels_transposed(m, n, k, dy, &panels, &mut dx).expect(ok);
     });
-    report_product(peak, &format!("{name} panels: update"), (k, n, m), || {
+    report_product(&format!("{name} panels: update"), (k, n, m), || {
         panels_update(m, n, k, x.transposed(), dy, -1e-3, &mut panels).expect(ok);
     });
 }
 
 fn report(name: &str, work: impl FnMut()) {
-    let Some((median, minimum)) = measure(name, work) else { return };
-    let (median, minimum) = (milliseconds(median), milliseconds(minimum));
+    let Some(measured) = measure(name, work) else { return };
+    let (median, minimum) = (milliseconds(measured.median), milliseconds(measured.minimum));
     println!("{name:<45} median {median:>7.3} ms  min {minimum:>7.3} ms");
 }
 
@@ -196,11 +208,14 @@ fn bench_conv(name: &str, batch: usize, size: usize, in_c: usize, out_c: usize) 
     let mut y = values(g.batch * g.out_image_len());
     let mut filters = values(g.filters_len());
     let ok = "memory for scratch";
-    report(&format!("{name} forward"), || conv2d(&g, &x, &filters, &mut y).expect(ok));
-    report(&format!("{name} backprop_filter"), || {
+    let work = (batch * size * size, out_c, 9 * in_c);
+    report_product(&format!("{name} forward"), work, || {
+        conv2d(&g, &x, &filters, &mut y).expect(ok);
+    });
+    report_product(&format!("{name} backprop_filter"), work, || {
         conv2d_backprop_filter(&g, &x, &y, &mut filters).expect(ok);
     });
-    report(&format!("{name} backprop_input"), || {
+    report_product(&format!("{name} backprop_input"), work, || {
         conv2d_backprop_input(&g, &y, &filters, &mut x).expect(ok);
     });
 }
@@ -318,25 +333,19 @@ fn bench_batch_norm(size: usize, channels: usize) {
 
 fn main() {
     println!("level {}, {} threads", Level::best(), threads());
-    let peak = peak::gflops(Level::best(), threads()).unwrap_or(f64::NAN);
-    let single = peak::gflops(Level::best(), 1).unwrap_or(f64::NAN);
-    println!("peak of multiply-adds: {single:.0} GFLOP/s one thread, {peak:.0} all");
-    let bench_gemm = |name, shape, transposed, update| {
-        bench_gemm(peak, name, shape, transposed, update);
-    };
     let assign = Update::Assign;
     bench_gemm("fc1: x w", (128, 1024, 6272), [false, false], assign);
     bench_gemm("fc1: x^T dy", (6272, 1024, 128), [true, false], assign);
     bench_gemm("fc1: w -= lr x^T dy", (6272, 1024, 128), [true, false], Update::AddScaled(-1e-3));
     bench_gemm("fc1: dy w^T", (128, 6272, 1024), [false, true], assign);
-    bench_panels(peak, "fc1", 128, 1024, 6272);
-    bench_panels(peak, "dense", 128, 256, 3136);
+    bench_panels("fc1", 128, 1024, 6272);
+    bench_panels("dense", 128, 256, 3136);
     bench_gemm("fc2: x w", (128, 10, 1024), [false, false], assign);
     bench_gemm("fc2: x^T dy", (1024, 10, 128), [true, false], assign);
     bench_gemm("fc2: dy w^T", (128, 1024, 10), [false, true], assign);
     bench_gemm("one row", (1, 1024, 6272), [false, false], assign);
     bench_gemm("one row, dense", (1, 256, 3136), [false, false], assign);
-    bench_panels(peak, "one row", 1, 1024, 6272);
+    bench_panels("one row", 1, 1024, 6272);
     for size in [256, 1024, 2048] {
         bench_gemm("square", (size, size, size), [false, false], assign);
     }

@@ -1,34 +1,29 @@
 //! The most multiply-adds of `f32` that the cores do: what a matrix product is measured against.
 
 use std::hint::black_box;
-use std::thread;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use tapeflow_kernels::parallel::{self, for_each_index};
 use tapeflow_kernels::simd::Level;
+
+/// How rows of it are named.
+#[allow(dead_code, reason = "one of the programs that share this file prints no rows")]
+pub const NAME: &str = "FMA peak";
 
 /// Repetitions of a loop of [`SUMS`] independent multiply-adds: some milliseconds.
 const REPETITIONS: usize = 1 << 20;
 /// Enough to hide the latency of a multiply-add.
 const SUMS: usize = 12;
 
-/// The peak with a number of threads, in GFLOP/s, best of many runs; none where the level has no
-/// vector instructions of its own.
-#[allow(dead_code, reason = "one of the programs that share this file times by itself")]
-pub fn gflops(level: Level, threads: usize) -> Option<f64> {
-    if level == Level::Portable {
-        return None;
-    }
-    let run = || {
-        let start = Instant::now();
-        let flops = thread::scope(|scope| {
-            (1..threads).for_each(|_| {
-                scope.spawn(|| multiply_adds(level));
-            });
-            multiply_adds(level) * threads
-        });
-        1e-9 * flops as f64 / start.elapsed().as_secs_f64()
-    };
-    (0..20).map(|_| run()).reduce(f64::max)
+/// How fast all cores together multiply and add at this moment, in GFLOP/s.
+pub fn now() -> f64 {
+    let operations = AtomicUsize::new(0);
+    let start = Instant::now();
+    for_each_index(parallel::threads(), |_| {
+        operations.fetch_add(multiply_adds(Level::best()), Ordering::Relaxed);
+    });
+    1e-9 * operations.into_inner() as f64 / start.elapsed().as_secs_f64()
 }
 
 /// Keeps one core's units busy with the vectors of a level; the operations done.
