@@ -207,11 +207,23 @@ fn a_loss_that_is_not_a_number_stops_and_keeps_the_last_good_checkpoint() {
     let bench = Workbench::new();
     succeed(bench.train("--model all-conv --epochs 1 --checkpoint-dir good --out m"));
     let message = refused(
-        bench.train("--model all-conv --learning-rate 1e12 --checkpoint-dir c --checkpoint-every 1 --out bad"),
+        bench.train(
+            "--model all-conv --learning-rate 1e12 --checkpoint-dir c --checkpoint-every 1 --out bad \
+             --logdir runs",
+        ),
         1,
     );
     assert!(message.contains("diverged"), "{message}");
     assert!(!bench.path("bad").exists());
+    let failed = events(&bench.path("runs")).into_iter().any(|event| match event.what {
+        tapeflow::summary::What::Summaries(all) => all.iter().any(|summary| {
+            // STATUS_FAILURE of SessionEndInfo, before the time.
+            summary.tag == "_hparams_/session_end_info"
+                && summary.content.windows(3).any(|bytes| bytes == [0x08, 2, 0x11])
+        }),
+        _ => false,
+    });
+    assert!(failed);
     for entry in fs::read_dir(bench.path("c")).into_iter().flatten() {
         let tensors = tapeflow::io::load_safetensors(entry.unwrap().path()).unwrap().tensors;
         for tensor in tensors.values().filter(|tensor| tensor.dtype() == tapeflow::DType::Float32) {

@@ -94,6 +94,18 @@ impl Variable {
         self.0.trainable
     }
 
+    /// Whether both are handles of the same variable; names need not be unique.
+    ///
+    /// ```
+    /// use tapeflow_core::Variable;
+    /// let w = Variable::named("w", 1.0f32);
+    /// assert!(w.is_same_as(&w.clone()));
+    /// assert!(!w.is_same_as(&Variable::named("w", 1.0f32)));
+    /// ```
+    pub fn is_same_as(&self, other: &Variable) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The element type.
     pub fn dtype(&self) -> DType {
         self.0.spec.dtype

@@ -40,7 +40,7 @@ pub(crate) fn encode(graph: &Graph) -> Vec<u8> {
     }
     for (variable, value) in graph.updates() {
         let held = nodes.iter().position(
-            |node| matches!(node.kind, NodeKind::Variable(read) if read.name() == variable.name()),
+            |node| matches!(node.kind, NodeKind::Variable(read) if read.is_same_as(variable)),
         );
         let encoded = Message::new()
             .bytes(1, names.unique(&format!("update/{}", variable.name())))

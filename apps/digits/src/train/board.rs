@@ -57,10 +57,10 @@ impl<'a> Board<'a> {
         self.attempt(|open| open.step(trainer, outcome, batch));
     }
 
-    /// All steps are done.
-    pub fn end(&mut self) {
+    /// The run has ended.
+    pub fn end(&mut self, status: Status) {
         self.attempt(|open| {
-            open.writer.session_end(Status::Success)?;
+            open.writer.session_end(status)?;
             open.writer.flush()
         });
     }

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use tapeflow as tf;
+use tf::summary::Status;
 
 use self::board::Board;
 use self::checkpoints::Checkpoints;
@@ -42,9 +43,10 @@ pub fn run(options: &TrainOptions) -> Result<(), Failure> {
     let (train, test) = dataset::load(trainer.settings.data.as_deref())?;
     watch_for_interrupts()?;
     let mut board = Board::open(options, &trainer, &train, &test)?;
-    let seconds = train_all(&mut trainer, &train, &checkpoints, &mut board, options)?;
-    trainer.check_finite()?;
-    board.end();
+    let outcome = train_all(&mut trainer, &train, &checkpoints, &mut board, options);
+    let outcome = outcome.and_then(|seconds| Ok(trainer.check_finite().map(|()| seconds)?));
+    board.end(if outcome.is_ok() { Status::Success } else { Status::Failure });
+    let seconds = outcome?;
     model_file::save(&options.out, &trainer.model, options.weights.dtype())?;
     conclude(&trainer, &test, seconds, options)
 }
@@ -137,7 +139,7 @@ fn next_steps(options: &TrainOptions) -> String {
     let data = data.unwrap_or_default();
     let mut lines = vec![
         format!("  digits evaluate {model}{data} --report report.html    its mistakes, as a page"),
-        format!("  digits predict {model} photo.png"),
+        format!("  digits predict photo.png --model {model}"),
     ];
     match &options.logdir {
         Some(dir) => lines.push(format!("  tensorboard --logdir {}", quoted(dir))),
