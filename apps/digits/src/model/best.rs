@@ -7,25 +7,26 @@ use tf::{DType, Tensor, Variable};
 
 use super::{CLASSES, max_pool};
 
-/// How many towers there are. They see the same images and differ in their first weights, so that
-/// they err in different places.
-const TOWERS: usize = 4;
-/// The convolutions of a tower: input channels, output channels, and whether a pooling follows.
-const CONVS: [Conv; 4] = [
-    Conv { side: 5, inputs: 1, outputs: 32, padding: Padding::Valid, pooled: true },
-    Conv { side: 3, inputs: 32, outputs: 64, padding: Padding::Same, pooled: false },
-    Conv { side: 3, inputs: 64, outputs: 64, padding: Padding::Same, pooled: true },
-    Conv { side: 3, inputs: 64, outputs: 128, padding: Padding::Valid, pooled: false },
+/// The convolutions of the towers. What a tower sees of the image at first is a window of its own, so
+/// that the towers err in different places; what comes after is alike.
+const TOWERS: [&[Conv]; 3] = [
+    &[stem(5), WIDEN, KEEP, LAST],
+    &[Conv { pooled: false, ..stem(3) }, Conv { inputs: 32, ..stem(3) }, WIDEN, KEEP, LAST],
+    &[stem(7), WIDEN, KEEP, LAST],
 ];
-/// Height and width of the last convolution's output: 28 less a margin of 2, halved twice, less a margin
-/// of 1.
-const LAST: usize = 4;
+const WIDEN: Conv =
+    Conv { side: 3, inputs: 32, outputs: 64, padding: Padding::Same, pooled: false };
+const KEEP: Conv = Conv { inputs: 64, pooled: true, ..WIDEN };
+const LAST: Conv = Conv { inputs: 64, outputs: 128, padding: Padding::Valid, ..WIDEN };
+/// Height and width of the last convolution's output, whatever the stem: 28 less its margin, halved twice,
+/// less a margin of 1 on each side.
+const LAST_SIDE: usize = 4;
 /// The part of the last convolution's output that a training step leaves out.
-const DROPOUT: f64 = 0.4;
+const DROPOUT: f64 = 0.25;
 /// How far a step moves the running statistics towards those of its batch.
 const MOMENTUM: f64 = 0.05;
 /// The part of the labels' certainty that is spread over all classes.
-const SMOOTHING: f32 = 0.05;
+const SMOOTHING: f32 = 0.03;
 const EPSILON: f64 = 1e-3;
 
 struct Conv {
@@ -34,6 +35,11 @@ struct Conv {
     outputs: usize,
     padding: Padding,
     pooled: bool,
+}
+
+/// A first convolution, which sees `side` by `side` pixels.
+const fn stem(side: usize) -> Conv {
+    Conv { side, inputs: 1, outputs: 32, padding: Padding::Valid, pooled: true }
 }
 
 impl Conv {
@@ -50,8 +56,8 @@ impl Conv {
 /// Names and shapes of the variables, tower by tower.
 pub fn layout() -> Vec<(String, Vec<usize>)> {
     let mut layout = Vec::new();
-    for tower in 0..TOWERS {
-        for (i, conv) in CONVS.iter().enumerate() {
+    for (tower, convs) in TOWERS.iter().enumerate() {
+        for (i, conv) in convs.iter().enumerate() {
             let mut add = |what: &str, shape: &[usize]| {
                 layout.push((format!("tower{tower}_conv{i}_{what}"), shape.to_vec()));
             };
@@ -60,26 +66,26 @@ pub fn layout() -> Vec<(String, Vec<usize>)> {
                 add(what, &[conv.outputs]);
             }
         }
-        let features = LAST * LAST * CONVS[CONVS.len() - 1].outputs;
+        let features = LAST_SIDE * LAST_SIDE * LAST.outputs;
         layout.push((format!("tower{tower}_head_w"), vec![features, CLASSES]));
         layout.push((format!("tower{tower}_head_b"), vec![CLASSES]));
     }
     layout
 }
 
-/// The variables of one tower.
+/// The layers of one tower with their variables.
 struct Tower<'a> {
-    convs: Vec<&'a [Variable; 5]>,
+    convs: Vec<(&'static Conv, &'a [Variable; 5])>,
     head: &'a [Variable; 2],
 }
 
-fn towers(variables: &[Variable]) -> Vec<Tower<'_>> {
-    variables
-        .chunks_exact(variables.len() / TOWERS)
-        .map(|tower| {
-            let (convs, rest) = tower.as_chunks::<5>();
-            let head = rest.try_into().expect("the layout ends a tower with its head");
-            Tower { convs: convs.iter().collect(), head }
+fn towers(mut variables: &[Variable]) -> Vec<Tower<'_>> {
+    let mut take = |n| variables.split_off(..n).expect("the layout has them all");
+    TOWERS
+        .iter()
+        .map(|convs| {
+            let of_convs = take(5 * convs.len()).as_chunks().0;
+            Tower { convs: convs.iter().zip(of_convs).collect(), head: &take(2).as_chunks().0[0] }
         })
         .collect()
 }
@@ -91,7 +97,8 @@ pub fn logits(variables: &[Variable], images: &Tensor) -> tf::Result<Tensor> {
 
 /// What the first tower's first convolution makes of images.
 pub fn first_layer(variables: &[Variable], images: &Tensor) -> tf::Result<Tensor> {
-    CONVS[0].apply(towers(variables)[0].convs[0], images)
+    let (conv, variables) = towers(variables)[0].convs[0];
+    conv.apply(variables, images)
 }
 
 /// What a training step needs: the loss, summed over the images, the mean over the towers, and the
@@ -118,7 +125,7 @@ pub fn loss(
 impl Tower<'_> {
     fn logits(&self, images: &Tensor) -> tf::Result<Tensor> {
         let mut x = images.clone();
-        for (conv, variables) in CONVS.iter().zip(&self.convs) {
+        for (conv, variables) in &self.convs {
             x = conv.apply(variables, &x)?;
             x = if conv.pooled { max_pool(x)? } else { x };
         }
@@ -127,7 +134,7 @@ impl Tower<'_> {
 
     fn train_logits(&self, images: &Tensor) -> tf::Result<Tensor> {
         let mut x = images.clone();
-        for (conv, [w, scale, offset, mean, variance]) in CONVS.iter().zip(&self.convs) {
+        for (conv, [w, scale, offset, mean, variance]) in &self.convs {
             let op = FusedBatchNorm {
                 epsilon: EPSILON,
                 exponential_avg_factor: MOMENTUM,
@@ -154,5 +161,5 @@ impl Tower<'_> {
 /// The mean over the towers.
 fn mean(of_towers: impl Iterator<Item = tf::Result<Tensor>>) -> tf::Result<Tensor> {
     let sum = of_towers.reduce(|sum, next| tf::add(sum?, next?)).expect("there are towers");
-    tf::multiply(sum?, 1.0 / TOWERS as f32)
+    tf::multiply(sum?, 1.0 / TOWERS.len() as f32)
 }

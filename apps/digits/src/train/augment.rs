@@ -31,8 +31,8 @@ const PIVOT: f32 = 0.4;
 
 /// The part of the run after which distortions begin to fade, and how strong they are at its end:
 /// the last steps see images more like those that are to be read.
-const FADES: f32 = 0.7;
-const FADED: f32 = 0.4;
+const FADES: f32 = 0.4;
+const FADED: f32 = 0.25;
 
 /// Distorts the batches of a run of `steps` steps. What a step's images become depends on the seed
 /// and the step alone, so a resumed run goes on as it would have.

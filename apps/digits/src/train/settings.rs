@@ -18,12 +18,12 @@ pub struct Settings {
     pub model: ModelName,
     pub optimizer: OptimizerName,
     pub learning_rate: f64,
-    /// Checkpoints of version 0.1.0 have none.
+    /// Constant where a checkpoint does not say.
     #[serde(default)]
     pub schedule: Schedule,
     pub epochs: u64,
     pub batch_size: usize,
-    /// Whether the images are distorted. Checkpoints of version 0.1.0 do not say.
+    /// Whether the images are distorted; not, where a checkpoint does not say.
     #[serde(default)]
     pub augment: bool,
     pub seed: i64,
@@ -39,7 +39,7 @@ impl Settings {
                 (OptimizerName::Sgd, Schedule::Constant, 128, 2)
             }
             ModelName::Fast => (OptimizerName::QuickAdam, Schedule::OneCycle, 256, 2),
-            ModelName::Best => (OptimizerName::Adam, Schedule::OneCycle, 256, 18),
+            ModelName::Best => (OptimizerName::Adam, Schedule::OneCycle, 256, 26),
         };
         let optimizer = options.optimizer.unwrap_or(optimizer);
         let learning_rate = options.learning_rate.unwrap_or(match optimizer {
