@@ -1,6 +1,6 @@
 """Load on `digits serve`, side by side with the same model behind FastAPI and uvicorn.
 
-    python benches/serve.py [--model fast.safetensors] [--seconds 4] [--rounds 3]
+    target/bench-venv/bin/python benches/serve.py [--model fast.safetensors] [--seconds 4] [--rounds 3]
 
 Needs the packages of benches/peers/requirements.txt in this Python. Everything stays on loopback and
 stops by itself. The servers take turns, so that a noisy machine is noisy for all. Prints a table and

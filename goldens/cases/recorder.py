@@ -24,8 +24,6 @@ class Recorder:
         self.tensors = {}
         self._count = {}
 
-    # Random choices ------------------------------------------------------------------------------
-
     def pick(self, options):
         return options[int(self.rng.integers(len(options)))]
 
@@ -49,8 +47,6 @@ class Recorder:
             return np.asarray(x).astype(np_dtype)
         low = (0 if dtype in UNSIGNED else -9) if low is None else max(low, 0 if dtype in UNSIGNED else low)
         return self.rng.integers(low, 10 if high is None else high + 1, shape).astype(np_dtype)
-
-    # Recording -----------------------------------------------------------------------------------
 
     def _name(self, op):
         self._count[op] = self._count.get(op, -1) + 1
