@@ -44,7 +44,7 @@ pub fn run(options: &TrainOptions) -> Result<(), Failure> {
     watch_for_interrupts()?;
     let mut board = Board::open(options, &trainer, &train, &test)?;
     let outcome = train_all(&mut trainer, &train, &checkpoints, &mut board, options);
-    let outcome = outcome.and_then(|seconds| Ok(trainer.check_finite().map(|()| seconds)?));
+    let outcome = outcome.and_then(|seconds| trainer.check_finite().map(|()| seconds));
     board.end(if outcome.is_ok() { Status::Success } else { Status::Failure });
     let seconds = outcome?;
     model_file::save(&options.out, &trainer.model, options.weights.dtype())?;

@@ -103,6 +103,7 @@ macro_rules! hidden {
 }
 
 #[target_feature(enable = "avx512f")]
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "there is no code that could follow them")]
 unsafe fn block<const ROWS: usize, const VECTORS: usize, const WAY: Way>(tile: &Tile<'_, f32>) {
     let half = const { first_half(ROWS) };
     let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
