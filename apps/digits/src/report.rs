@@ -7,6 +7,8 @@ mod tables;
 use std::io;
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use tapeflow as tf;
 
 use self::html::{count, escaped, percent};
@@ -134,7 +136,7 @@ fn misreading(split: &Split, reading: &Reading) -> tf::Result<String> {
         "<figure><img src=\"data:image/png;base64,{}\" width=\"84\" height=\"84\" \
          alt=\"Test image {image}: a {label}, which was given {}\"><figcaption><b>{label}</b> read as \
          <b class=\"wrong\">{read}</b><br><small>{} sure</small></figcaption></figure>\n",
-        html::base64(&png),
+        STANDARD.encode(&png),
         percent(given.into()),
         percent(confidence.into()),
     ))
