@@ -1,6 +1,7 @@
 //! The model in use, and how a changed file takes its place.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -126,19 +127,13 @@ struct Seen {
 struct Stamp {
     modified: Option<SystemTime>,
     length: u64,
-    #[cfg(unix)]
     inode: u64,
 }
 
 impl Stamp {
     fn of(path: &Path) -> Option<Stamp> {
         let file = fs::metadata(path).ok()?;
-        Some(Stamp {
-            modified: file.modified().ok(),
-            length: file.len(),
-            #[cfg(unix)]
-            inode: std::os::unix::fs::MetadataExt::ino(&file),
-        })
+        Some(Stamp { modified: file.modified().ok(), length: file.len(), inode: file.ino() })
     }
 }
 
