@@ -12,6 +12,7 @@ use tapeflow_core::nn::{
 };
 use tapeflow_core::{DType, GradientTape, Result, Shape, Tensor};
 use tapeflow_core::{array, linalg, math, ops::Axes, random};
+use tapeflow_testing::SplitMix;
 
 /// How many calls are made.
 const CALLS: u64 = 30_000;
@@ -19,25 +20,21 @@ const CALLS: u64 = 30_000;
 /// More of anything than an address space holds, so that no machine tries to allocate it.
 const HUGE: i64 = 1 << 50;
 
-/// Draws arguments, the same ones for a seed (SplitMix64).
+/// Draws arguments, the same ones for a seed.
 struct Draw {
-    state: u64,
+    random: SplitMix,
     tape: GradientTape,
     tensors: Vec<Tensor>,
 }
 
 impl Draw {
     fn new(seed: u64) -> Draw {
-        let state = seed.wrapping_mul(0xd134_2543_de82_ef95);
-        Draw { state, tape: GradientTape::new(), tensors: Vec::new() }
+        let random = SplitMix::new(seed.wrapping_mul(0xd134_2543_de82_ef95));
+        Draw { random, tape: GradientTape::new(), tensors: Vec::new() }
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % bound as u64) as usize
+        self.random.below(bound)
     }
 
     fn of<T: Clone>(&mut self, values: &[T]) -> T {

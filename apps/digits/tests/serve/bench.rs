@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tapeflow::{Shape, Tensor};
+use tapeflow_testing::SplitMix;
 
 /// Longer than anything should take.
 pub const AGES: Duration = Duration::from_secs(60);
@@ -29,18 +30,15 @@ const LAYOUT: [(&str, &[usize]); 8] = [
 
 /// Writes a model file in place of what is there: arbitrary weights, which lean to `digit`.
 pub fn write_model(path: &Path, digit: usize, version: Option<&str>) {
-    let mut state = 1u32;
-    let mut random = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 24) as f32 - 0.5
-    };
+    let mut random = SplitMix::new(1);
+    let mut value = || (random.bits() >> 40) as f32 / (1 << 24) as f32 - 0.5;
     let tensors: Vec<(&str, Tensor)> = LAYOUT
         .iter()
         .map(|&(name, shape)| {
             let inputs: usize = shape[..shape.len() - 1].iter().product();
             let scale = 2.0 / (inputs as f32).sqrt();
             let count = shape.iter().product();
-            let mut values: Vec<f32> = (0..count).map(|_| random() * scale).collect();
+            let mut values: Vec<f32> = (0..count).map(|_| value() * scale).collect();
             if name == "fc2_b" {
                 values[digit] = 9.0;
             }

@@ -192,7 +192,7 @@ impl<'a> Value<'a> {
 
 #[cfg(test)]
 mod tests {
-    use tapeflow_testing::mutation;
+    use tapeflow_testing::{SplitMix, mutation};
 
     use super::*;
 
@@ -260,11 +260,8 @@ mod tests {
 
     #[test]
     fn numbers_are_read_as_the_standard_library_reads_them() {
-        let mut state = 7u64;
-        let mut random = || {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            state >> 20
-        };
+        let mut random = SplitMix::new(7);
+        let mut random = || random.bits() >> 20;
         for i in 0..20_000 {
             let (digits, exponent) = (random() >> (random() % 44), random() as i64 % 60 - 30);
             let text = match i % 4 {
