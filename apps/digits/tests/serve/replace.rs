@@ -1,6 +1,7 @@
 //! A model file that is replaced while it is served.
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -64,25 +65,32 @@ fn half_a_model_is_never_used() {
         write_model(&other, 8, None);
         fs::read(&other).unwrap()
     };
-    // Written in place, slowly, with a rest in the middle that is long enough to be looked at.
-    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    // Whoever copies slowly leaves half of it there for long enough to be looked at.
+    put(&path, &whole[..whole.len() / 2]);
     let refused = server.wait_for_event("model_refused");
     assert!(refused["error"].as_str().unwrap().contains("model.safetensors"), "{refused}");
     assert_eq!((digit(&server), version(&server).as_str()), (3, "1"));
-    fs::write(&path, &whole).unwrap();
+    put(&path, &whole);
     wait_for("the whole model", || (version(&server) == "2").then_some(()));
     assert_eq!(digit(&server), 8);
     // Neither a file that is gone nor one of another kind takes the model away.
     fs::remove_file(&path).unwrap();
     wait_for_looks(&server);
     assert_eq!(digit(&server), 8);
-    fs::write(&path, "not a model").unwrap();
+    put(&path, b"not a model");
     let failures = || server.metric("digits_model_load_failures_total");
     wait_for("a second refusal", || (failures() >= 2.0).then_some(()));
     assert_eq!((digit(&server), version(&server).as_str()), (8, "2"));
     // One refusal is enough for one content.
     wait_for_looks(&server);
     assert_eq!(failures(), 2.0);
+}
+
+/// Puts a file there at once, so that no look meets a part of it.
+fn put(path: &Path, bytes: &[u8]) {
+    let beside = path.with_extension("beside");
+    fs::write(&beside, bytes).unwrap();
+    fs::rename(&beside, path).unwrap();
 }
 
 /// Waits until the server has looked at the file often enough to have read it.
