@@ -70,11 +70,6 @@ pub async fn read_file(
     let find = move || reading::find(&file, MOST_PIXELS);
     let found = server.workers.run(find).await?.map_err(ApiError::invalid)?;
     let pixels = found.images();
-    if pixels.len() > server.limits.instances {
-        let (count, most) = (pixels.len(), server.limits.instances);
-        let message = format!("{count} pieces of it may be digits; the most is {most}");
-        return Err(ApiError::invalid(message));
-    }
     let images = pixels.as_flattened().iter().map(|&pixel| ink(pixel)).collect();
     let announced = Some(server.batcher.announce());
     let rows = server.batcher.probabilities(servable.clone(), images, announced).await?;
