@@ -61,12 +61,11 @@ pub async fn serve(
         server.metrics.accepted.add(1);
         let Ok(place) = places.clone().try_acquire_owned() else {
             server.metrics.turned_away.add(1);
-            // Those that cannot hear it at once, or come while too many are turned away, are cut off.
-            let _ = stream.try_write(TOO_MANY);
+            // Those that come while too many are turned away are cut off.
             if let Ok(door) = doors.clone().try_acquire_owned() {
                 let stream = patient(&server, stream);
                 tokio::spawn(async move {
-                    stream.end().await;
+                    stream.end_with(TOO_MANY).await;
                     drop(door);
                 });
             }

@@ -36,8 +36,14 @@ impl Patient {
         Patient { stream, patience, metrics, deadline, sending: false, left: None }
     }
 
-    /// Ends the connection as HTTP does that has no more to say.
-    pub async fn end(mut self) {
+    /// Sends the last there is to say and ends the connection as HTTP does.
+    pub async fn end_with(mut self, mut last: &[u8]) {
+        while !last.is_empty() {
+            let sent = poll_fn(|context| Pin::new(&mut self).poll_write(context, last)).await;
+            // Nobody takes it.
+            let Ok(sent @ 1..) = sent else { return };
+            last = &last[sent..];
+        }
         // How it ends is the client's affair.
         let _ = poll_fn(|context| Pin::new(&mut self).poll_shutdown(context)).await;
     }
