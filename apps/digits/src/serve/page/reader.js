@@ -1,6 +1,7 @@
 // Asks the server to read pictures: one at a time, always the newest, again where it must.
 
-const LATEST = 8000;
+/** Longer than the server, if told no other, waits for a body (30 s) and lets an answer take (10 s). */
+const LATEST = 45_000;
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 2000;
 
@@ -64,14 +65,15 @@ export class Reader {
     const body = await blob;
     if (!body) return { trouble: "notImage" };
     const query = `seen=1&activations=${digit ?? "last"}`;
+    const signal = AbortSignal.timeout(LATEST);
     let response, text;
     try {
-      const signal = AbortSignal.timeout(LATEST);
       const headers = { "Content-Type": body.type || "application/octet-stream" };
       response = await fetch(`/v1/digits:read?${query}`, { method: "POST", headers, body, signal });
       text = await response.text();
     } catch {
-      return { trouble: "unreachable" };
+      // What took too long takes as long again.
+      return { trouble: signal.aborted ? "late" : "unreachable" };
     }
     let answer;
     try {
