@@ -3,13 +3,18 @@
 use std::io::Cursor;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use image::{
+    DynamicImage, GenericImageView, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits,
+    Rgba,
+};
 
 use super::gray::Gray;
 
 /// The most pixels that a picture may have.
 pub const MOST_PIXELS: u64 = 50_000_000;
-/// The most memory that decoding may take, in bytes: enough for 50 megapixels of 8-bit RGBA.
+/// The most bytes that a picture may take while it is made gray, as decoded and gray together: enough for
+/// 50 megapixels of 8-bit RGBA. What a decoder needs besides, it is
+/// told to keep within the same.
 const MOST_BYTES: u64 = 256 << 20;
 
 /// Decodes a PNG, JPEG, WebP, BMP, GIF or TIFF file, by the format that it begins like, and turns it
@@ -20,8 +25,9 @@ pub fn gray(file: &[u8]) -> Result<Gray, String> {
 
 /// Decodes a picture of at most `most_pixels`.
 pub fn gray_up_to(file: &[u8], most_pixels: u64) -> Result<Gray, String> {
+    let too_much = || format!("it takes more than {MOST_BYTES} bytes to decode");
     let unreadable = |error: ImageError| match error {
-        ImageError::Limits(_) => format!("it takes more than {MOST_BYTES} bytes to decode"),
+        ImageError::Limits(_) => too_much(),
         error => format!("not a readable image: {error}"),
     };
     let mut reader = ImageReader::new(Cursor::new(file))
@@ -39,8 +45,12 @@ pub fn gray_up_to(file: &[u8], most_pixels: u64) -> Result<Gray, String> {
     if width == 0 || height == 0 {
         return Err(format!("it has no pixels: its size is {width}x{height}"));
     }
-    if u64::from(width) * u64::from(height) > most_pixels {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > most_pixels {
         return Err(format!("it is {width}x{height}; the most is {most_pixels} pixels"));
+    }
+    if decoder.total_bytes() + pixels > MOST_BYTES {
+        return Err(too_much());
     }
     let orientation = match format {
         // An EXIF block is a TIFF file, so the reader of the one reads the other.
@@ -58,15 +68,17 @@ fn is_read(format: ImageFormat) -> bool {
 
 fn luminance(picture: DynamicImage) -> Gray {
     let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let on_white = |rgba: &Rgba<u8>| {
+        let [red, green, blue, opacity] = rgba.0;
+        over_white(luma(red, green, blue), opacity)
+    };
     let pixels = match picture {
         DynamicImage::ImageLuma8(gray) => gray.into_raw(),
         DynamicImage::ImageLumaA8(gray) => gray.pixels().map(|p| over_white(p[0], p[1])).collect(),
         DynamicImage::ImageRgb8(rgb) => rgb.pixels().map(|p| luma(p[0], p[1], p[2])).collect(),
+        DynamicImage::ImageRgba8(rgba) => rgba.pixels().map(on_white).collect(),
         // Deeper samples are rounded to 8 bits: no pen differs from its paper by less.
-        other => {
-            let rgba = other.into_rgba8();
-            rgba.pixels().map(|p| over_white(luma(p[0], p[1], p[2]), p[3])).collect()
-        }
+        other => other.pixels().map(|(_, _, rgba)| on_white(&rgba)).collect(),
     };
     Gray { width, height, pixels }
 }
@@ -245,8 +257,8 @@ mod tests {
     }
 
     /// A PNG whose header says that it is of another size.
-    fn png_that_claims(width: u32, height: u32) -> Vec<u8> {
-        let mut bytes = encoded(GrayImage::new(8, 8), ImageFormat::Png);
+    fn png_that_claims(width: u32, height: u32, picture: impl Into<DynamicImage>) -> Vec<u8> {
+        let mut bytes = encoded(picture, ImageFormat::Png);
         bytes[16..20].copy_from_slice(&width.to_be_bytes());
         bytes[20..24].copy_from_slice(&height.to_be_bytes());
         let mut crc = flate2::Crc::new();
@@ -262,9 +274,12 @@ mod tests {
     #[test]
     fn claims_of_huge_sizes_are_refused() {
         for (width, height) in [(u32::MAX, 1), (60_000, 60_000), (10_000, 5_001)] {
-            let why = refusal(&png_that_claims(width, height));
+            let why = refusal(&png_that_claims(width, height, GrayImage::new(8, 8)));
             assert!(why.contains("the most is") || why.contains("to decode"), "{why}");
         }
+        // Few enough pixels, of 8 bytes each.
+        let deep = png_that_claims(7000, 7000, DynamicImage::new_rgba16(8, 8));
+        assert_eq!(refusal(&deep), "it takes more than 268435456 bytes to decode");
         let mut gif = encoded(RgbImage::new(8, 8), ImageFormat::Gif);
         gif[6..10].fill(0xff);
         refusal(&gif);
