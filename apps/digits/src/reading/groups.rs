@@ -56,18 +56,19 @@ impl Unit {
 pub fn units(blobs: &Blobs) -> (Vec<Unit>, usize) {
     let mut groups = pieces(blobs);
     groups.sort_by_key(|group| std::cmp::Reverse(blobs.found[group.members[0]].shape.pixels));
-    let mut left_out = groups.len().saturating_sub(MOST_GROUPS);
-    groups.truncate(MOST_GROUPS);
+    let smaller = groups.split_off(groups.len().min(MOST_GROUPS));
     let gaps = gaps_between(&groups, blobs);
     for _ in 0..2 {
         let usual = usual_height(&groups);
         groups = joined(groups, &gaps, blobs, usual);
     }
     let usual = usual_height(&groups);
-    groups.retain(|group| {
+    let may_be_digit = |group: &Group| {
         let (wide, tall) = (group.area.width() as f32, group.area.height() as f32);
         tall >= blobs.smallest_digit() && tall >= 0.35 * usual && wide <= 8.0 * tall
-    });
+    };
+    let mut left_out = smaller.iter().filter(|group| may_be_digit(group)).count();
+    groups.retain(may_be_digit);
     groups.sort_by_key(|group| group.area.pixels());
     let mut covered = 0;
     let most = MOST_COVER * blobs.width() * blobs.height();

@@ -211,6 +211,27 @@ fn upright_strokes_beside_each_other_are_two_digits() {
 }
 
 #[test]
+fn of_what_is_left_out_digits_are_counted_and_specks_are_not() {
+    // 2500 marks, none in line with another, beside an upright stroke.
+    let left_out = |tall: usize| {
+        let mut random = SplitMix::new(6);
+        let (width, height) = (1300, 1250);
+        let mut pixels = vec![230; width * height];
+        let mut mark = |left: usize, top: usize, wide: usize, tall: usize| {
+            (top..top + tall).for_each(|y| pixels[y * width + left..][..wide].fill(20));
+        };
+        mark(10, 400, 12, 200);
+        for i in 0..2500 {
+            let (x, y) = (40 + i % 50 * 25, i / 50 * 25);
+            mark(x + random.below(10), y + 1 + random.below(9), 4, tall);
+        }
+        find(Gray { width, height, pixels }).left_out
+    };
+    assert_eq!(left_out(5), 0);
+    assert_eq!(left_out(12), 501);
+}
+
+#[test]
 fn digits_that_fill_a_strip_are_no_frame() {
     // Bars from the upper to the lower edge, and a shorter one.
     let bar = |x: usize, y: usize| match x {
