@@ -1,5 +1,7 @@
 //! `digits evaluate`: a model's accuracy on the test images.
 
+use std::path::Path;
+
 use serde_json::json;
 use tapeflow as tf;
 use tf::Tensor;
@@ -69,14 +71,14 @@ pub fn run(options: &EvaluateOptions) -> Result<(), Failure> {
     if options.json {
         let bins = calibration::bins(&evaluation.readings);
         return output::print(json!({
-            "model": name,
+            "model": name.to_string_lossy(),
             "architecture": model.name().name(),
             "images": evaluation.confusion.total(),
             "test_accuracy": accuracy,
             "test_loss": evaluation.loss,
             "expected_calibration_error": calibration::expected_error(&bins),
             "confusion": evaluation.confusion.rows(),
-            "report": options.report,
+            "report": options.report.as_deref().map(Path::to_string_lossy),
         }));
     }
     output::print(format_args!(

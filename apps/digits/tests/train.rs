@@ -460,3 +460,33 @@ fn a_report_is_written_whole_or_refused_before_the_work() {
     assert!(refused(evaluate("--report data"), 2).contains("is a directory"));
     assert!(refused(evaluate("--report none/out.html"), 2).contains("there is no directory none"));
 }
+
+/// Other systems' files have no such names.
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_not_utf_8_are_told_as_well_as_can_be() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let bench = Workbench::new();
+    let named = |name: &'static [u8]| OsStr::from_bytes(name);
+    let model = named(b"m\xff.safetensors");
+    let mut train = bench.train("--model fast --batch-size 100 --epochs 1 --json --out");
+    train.arg(model);
+    let output = succeed(train);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let result: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(result["model"], "m\u{fffd}.safetensors");
+
+    let mut evaluate = Command::new(env!("CARGO_BIN_EXE_digits"));
+    evaluate.current_dir(bench.folder.path()).arg("evaluate").arg(model);
+    evaluate.args(["--data", "data", "--json", "--report"]).arg(named(b"r\xff.html"));
+    let evaluated: serde_json::Value = serde_json::from_slice(&succeed(evaluate).stdout).unwrap();
+    assert_eq!(evaluated["model"], "m\u{fffd}.safetensors");
+    assert_eq!(evaluated["report"], "r\u{fffd}.html");
+    assert!(bench.folder.path().join(named(b"r\xff.html")).is_file());
+
+    let mut train = Command::new(env!("CARGO_BIN_EXE_digits"));
+    train.current_dir(bench.folder.path()).args(["train", "--data"]).arg(named(b"d\xff"));
+    assert!(refused(train, 2).contains("only names in UTF-8"));
+}

@@ -63,6 +63,9 @@ fn check(options: &TrainOptions) -> Result<(), Failure> {
     if options.threads.is_some_and(|threads| !(1..=MOST_THREADS).contains(&threads)) {
         return refuse(format!("--threads must be 1 to {MOST_THREADS}"));
     }
+    if options.data.as_ref().is_some_and(|data| data.to_str().is_none()) {
+        return refuse("--data: a checkpoint holds only names in UTF-8; rename the folder".into());
+    }
     output::check_file("--out", &options.out)
 }
 
@@ -113,7 +116,7 @@ fn conclude(
     if options.json {
         return output::print(json!({
             "event": "result",
-            "model": options.out,
+            "model": options.out.to_string_lossy(),
             "architecture": trainer.settings.model.name(),
             "steps": trainer.step,
             "seconds": seconds,
