@@ -31,6 +31,7 @@ const paper = new Paper(byId("paper"), {
     refresh();
   },
   penMoved: (pen) => result?.showPen(pen),
+  penSet: (down) => sayNow(down ? words().penDown : words().penUp),
   deleted: clear,
 });
 
@@ -121,9 +122,13 @@ function notify(text) {
 /** Has screen readers say it, once the hand rests. */
 function say(text) {
   clearTimeout(announcement);
-  announcement = setTimeout(() => {
-    if (byId("status").textContent !== text) byId("status").textContent = text;
-  }, SAID_AFTER);
+  announcement = setTimeout(() => sayNow(text), SAID_AFTER);
+}
+
+/** Has screen readers say it, and nothing else that was still to be said. */
+function sayNow(text) {
+  clearTimeout(announcement);
+  if (byId("status").textContent !== text) byId("status").textContent = text;
 }
 
 async function take(file) {

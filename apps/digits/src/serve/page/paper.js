@@ -18,12 +18,14 @@ const EMPTY = { image: null, strokes: [] };
 export class Paper {
   /**
    * `changed(finished)` is called when the scene changes; `finished` is false while a stroke grows.
-   * `deleted()` is called when a key asks for clean paper.
+   * `penSet(down)` is called when a key sets the pen down or lifts it; `deleted()` when a key asks for
+   * clean paper.
    */
-  constructor(canvas, { changed, penMoved, deleted }) {
+  constructor(canvas, { changed, penMoved, penSet, deleted }) {
     this.canvas = canvas;
     this.changed = changed;
     this.penMoved = penMoved;
+    this.penSet = penSet;
     this.deleted = deleted;
     this.context = canvas.getContext("2d");
     this.history = [EMPTY];
@@ -217,8 +219,10 @@ export class Paper {
     } else if (event.key === " " || event.key === "Enter") {
       if (this.stroke) this.#endStroke();
       else this.#begin({ ...this.cursor, width: PEN });
+      this.penSet(this.stroke !== null);
     } else if (event.key === "Escape" && this.stroke) {
       this.#endStroke();
+      this.penSet(false);
     } else if (event.key === "Delete" || event.key === "Backspace") {
       this.deleted();
     } else {
@@ -243,7 +247,6 @@ function drawStroke(context, points, color) {
   let from = points[0];
   for (let i = 1; i < points.length; i += 1) {
     const to = i + 1 < points.length ? middle(points[i], points[i + 1]) : points[i];
-    if (i === 1 && points.length > 2) from = points[0];
     context.beginPath();
     context.lineWidth = points[i].width;
     context.moveTo(from.x, from.y);
