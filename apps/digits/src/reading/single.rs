@@ -1,7 +1,7 @@
 //! Pictures of one digit that were cut out tightly, so that its strokes reach the edges and there may be
-//! less paper than ink.
+//! less paper than ink. What may be anything else is left to those who look for digits on paper.
 
-use super::components::{Area, Component, components, runs_of_row};
+use super::components::{Area, Component, Run, components, runs_of_row};
 use super::crop::Crop;
 use super::gray::Gray;
 
@@ -20,6 +20,13 @@ const MOST_PIECES: usize = 3;
 const MOST_GROUNDS: usize = 8;
 /// The most pieces with specks.
 const MOST_SPECKS: usize = 30;
+/// No stroke is so thick, as a part of the digit's height, but that of a 1.
+const THICKEST: f32 = 0.4;
+/// What fills so much of a rectangle and is so thick in a place is a sheet with writing.
+const RECTANGULAR: f32 = 0.87;
+const THICK: f32 = 0.2;
+/// By so many degrees, from one try to the next, is that rectangle turned.
+const TURN: f32 = 3.0;
 
 /// The ink of a picture that shows one digit and nothing else, and by what factor it was reduced.
 pub fn ink(picture: &Gray) -> Option<(Crop, usize)> {
@@ -130,21 +137,93 @@ impl Extent {
     }
 }
 
-/// Whether the ink is from top to bottom, one piece or a few that are not side by side, of strokes.
+/// Whether the ink is in the middle and from top to bottom, of strokes, in one piece or a few that belong
+/// together.
 fn is_one_digit(ink: &[Component], paper: &[Component], picture: &Gray) -> bool {
-    let pieces: Vec<Area> = large(ink).map(|piece| piece.area).collect();
+    let all: usize = ink.iter().map(|piece| piece.pixels).sum();
+    // A thin stroke beside a thick one has few pixels, and is no speck.
+    let counts = |piece: &&Component| {
+        piece.pixels as f32 >= SPECK * all as f32 || 6 * piece.area.height() >= picture.height
+    };
+    let pieces: Vec<Area> = ink.iter().filter(counts).map(|piece| piece.area).collect();
     let Some(area) = pieces.iter().copied().reduce(|a, b| a.with(&b)) else { return false };
     let (wide, tall) = (area.width(), area.height());
-    let filled = ink.iter().map(|piece| piece.pixels).sum::<usize>() as f32 / area.pixels() as f32;
-    let beside = |a: &Area, b: &Area| a.right <= b.left || b.right <= a.left;
-    let columns: Vec<&Area> = pieces.iter().filter(|piece| 5 * piece.height() > 3 * tall).collect();
-    let is_row = columns.iter().any(|a| columns.iter().any(|b| beside(a, b)));
     4 * tall >= 3 * picture.height
         && 2 * wide <= 3 * tall
+        && 3 * area.left.abs_diff(picture.width - area.right) <= picture.width
         && pieces.len() <= MOST_PIECES
         && large(paper).count() <= MOST_GROUNDS
-        && !is_row
-        && (filled <= 0.9 || tall >= 2 * wide)
+        && !pieces.iter().any(|a| pieces.iter().any(|b| are_two(a, b, tall)))
+        && (tall >= 2 * wide || is_of_strokes(ink, paper, picture, tall))
+}
+
+/// Whether two pieces of what is so `tall` are no parts of one digit: side by side, though they may lean
+/// over each other, or one well below the other and neither of them a dash.
+fn are_two(a: &Area, b: &Area, tall: usize) -> bool {
+    let shared = a.right.min(b.right).saturating_sub(a.left.max(b.left));
+    let gap = a.top.max(b.top).saturating_sub(a.bottom.min(b.bottom));
+    3 * shared < a.width().min(b.width())
+        || (20 * gap > tall && 3 * a.height().min(b.height()) > tall)
+}
+
+/// Whether the ink, so `tall`, is nowhere as thick as something solid: a lid, a hand, a sheet of paper.
+fn is_of_strokes(ink: &[Component], paper: &[Component], picture: &Gray, tall: usize) -> bool {
+    let thickest = thickest(ink, picture) as f32 / tall as f32;
+    thickest < THICKEST && (thickest < THICK || rectangular(ink, paper, picture) < RECTANGULAR)
+}
+
+/// The side of the largest square that is nothing but ink.
+fn thickest(ink: &[Component], picture: &Gray) -> usize {
+    let width = picture.width;
+    // The sides of the squares whose lower right corners are the pixels of ink, else 0.
+    let mut sides = vec![0; picture.pixels.len()];
+    let mut most = 0;
+    let mut runs: Vec<&Run> = ink.iter().flat_map(|piece| &piece.runs).collect();
+    runs.sort_by_key(|run| run.y());
+    for run in runs {
+        for x in run.columns() {
+            let at = run.y() * width + x;
+            let inside = run.y() > 0 && x > 0;
+            let least = if inside {
+                sides[at - 1].min(sides[at - width]).min(sides[at - width - 1])
+            } else {
+                0
+            };
+            sides[at] = least + 1;
+            most = most.max(least + 1);
+        }
+    }
+    most
+}
+
+/// How much of a rectangle, turned by whatever angle, ink fills together with what it encloses.
+fn rectangular(ink: &[Component], paper: &[Component], picture: &Gray) -> f32 {
+    let is_inside = |piece: &&Component| {
+        let Area { left, top, right, bottom } = piece.area;
+        left > 0 && top > 0 && right < picture.width && bottom < picture.height
+    };
+    let pieces = ink.iter().chain(paper.iter().filter(is_inside));
+    let filled: usize = pieces.map(|piece| piece.pixels).sum();
+    let corners: Vec<(f32, f32)> = ink
+        .iter()
+        .flat_map(|piece| &piece.runs)
+        .flat_map(|run| {
+            [run.columns().start, run.columns().end].map(|x| (x as f32, run.y() as f32))
+        })
+        .flat_map(|(x, y)| [(x, y), (x, y + 1.0)])
+        .collect();
+    let length = |along: &dyn Fn(&(f32, f32)) -> f32| {
+        let ends = corners.iter().map(along);
+        let (low, high) =
+            ends.fold((f32::MAX, f32::MIN), |(low, high), at| (low.min(at), high.max(at)));
+        high - low
+    };
+    let turns = (0..).map(|i| i as f32 * TURN).take_while(|&degrees| degrees < 90.0);
+    let areas = turns.map(|degrees| {
+        let (sin, cos) = degrees.to_radians().sin_cos();
+        length(&|(x, y)| x * cos + y * sin) * length(&|(x, y)| y * cos - x * sin)
+    });
+    filled as f32 / areas.fold(f32::MAX, f32::min)
 }
 
 /// The ink from 0 to 1, of a picture whose pixels up to `split` are ink.

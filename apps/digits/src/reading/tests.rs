@@ -159,6 +159,98 @@ fn hash(x: usize, y: usize) -> u8 {
     SplitMix::new((x as u64) << 32 | y as u64).bits() as u8
 }
 
+/// Draws the digit of an image enlarged, in a shade; gives where it is.
+fn draw(
+    picture: &mut Gray,
+    image: &Image,
+    times: usize,
+    (left, top): (usize, usize),
+    shade: u8,
+) -> Area {
+    let digit = cropped(image, 0);
+    let (wide, tall) = (digit.width * times, digit.height * times);
+    for y in 0..tall {
+        for x in 0..wide {
+            let level = u32::from(digit.pixels[y / times * digit.width + x / times]);
+            let pixel = &mut picture.pixels[(y + top) * picture.width + x + left];
+            let mixed = u32::from(*pixel) * (255 - level) + u32::from(shade) * level;
+            *pixel = (mixed / 255) as u8;
+        }
+    }
+    Area { left, top, right: left + wide, bottom: top + tall }
+}
+
+/// Digits must be found where they were drawn, from left to right, and nothing else.
+fn assert_found(picture: Gray, drawn: &[Area]) {
+    let found = find(picture);
+    let images = found.images().len();
+    let reading = found.read(&vec![0.1; CLASSES * images]);
+    let areas: Vec<Area> = reading.digits().map(|digit| digit.area).collect();
+    let edges = |area: &Area| [area.left, area.top, area.right, area.bottom];
+    let is_near = |(a, b): (&Area, &Area)| {
+        edges(a).iter().zip(edges(b)).all(|(a, b)| a.abs_diff(b) <= a.min(&b) / 20 + 8)
+    };
+    let all_near = areas.iter().zip(drawn).all(is_near);
+    assert!(areas.len() == drawn.len() && all_near, "found at {areas:?}, drawn at {drawn:?}");
+}
+
+/// A picture of 400x300 pixels.
+fn small(pixel: impl Fn(usize, usize) -> u8) -> Gray {
+    let (width, height) = (400, 300);
+    let pixels = (0..width * height).map(|i| pixel(i % width, i / width)).collect();
+    Gray { width, height, pixels }
+}
+
+#[test]
+fn a_smaller_digit_beside_a_large_one_is_found() {
+    let images = test_images();
+    let (seven, four) = (&images[0], &images[4]);
+    for dark in [true, false] {
+        let mut page = small(|_, _| 235);
+        let areas =
+            [draw(&mut page, seven, 13, (20, 20), 25), draw(&mut page, four, 7, (270, 90), 25)];
+        assert_found(if dark { page } else { page.inverted() }, &areas);
+    }
+    // One above the other is two as well.
+    let mut page = Gray { width: 300, height: 400, pixels: vec![235; 300 * 400] };
+    let above = draw(&mut page, seven, 8, (90, 20), 25);
+    let below = draw(&mut page, four, 8, (90, 220), 25);
+    assert_found(page, &[above, below]);
+}
+
+#[test]
+fn a_dark_gutter_is_no_part_of_a_digit() {
+    let seven = &test_images()[0];
+    for times in [2, 5] {
+        let mut scan = small(|x, _| if x < 30 { 40 } else { 235 });
+        let area = draw(&mut scan, seven, times, (180, 90), 40);
+        assert_found(scan, &[area]);
+    }
+}
+
+#[test]
+fn a_light_sheet_on_a_dark_desk_is_no_digit() {
+    let images = test_images();
+    let (sin, cos) = 5f32.to_radians().sin_cos();
+    let sheet = || {
+        small(|x, y| {
+            let (x, y) = (x as f32 - 200.0, y as f32 - 150.0);
+            let (across, down) = (x * cos + y * sin, y * cos - x * sin);
+            if across.abs() < 170.0 && down.abs() < 125.0 { 215 } else { 45 }
+        })
+    };
+    let mut two = sheet();
+    let areas = [
+        draw(&mut two, &images[0], 5, (90, 100), 40),
+        draw(&mut two, &images[4], 5, (220, 100), 40),
+    ];
+    assert_found(two, &areas);
+    let mut one = sheet();
+    let area = draw(&mut one, &images[0], 8, (140, 70), 40);
+    assert_found(one, &[area]);
+    assert_found(sheet(), &[]);
+}
+
 #[test]
 fn where_there_is_no_digit_none_is_found() {
     for level in [0, 128, 255] {
