@@ -110,6 +110,23 @@ def reads(page, text):
     expect(digits).to_have_text(list(text), timeout=10_000)
 
 
+def watch(page, selector):
+    """Keeps what an element says from now on, of a reading its digits; gives a function that tells all of it."""
+    page.evaluate(
+        """(selector) => {
+            const element = document.querySelector(selector);
+            const said = ((window.said ??= {})[selector] = []);
+            const text = ({ textContent }) => textContent;
+            new MutationObserver(() => {
+                const digits = [...element.querySelectorAll(".digit")].map(text).join("");
+                said.push(digits || text(element));
+            }).observe(element, { childList: true, characterData: true, subtree: true });
+        }""",
+        selector,
+    )
+    return lambda: page.evaluate("(selector) => window.said[selector]", selector)
+
+
 def shot(page, name):
     page.wait_for_timeout(300)
     page.screenshot(path=SHOTS / f"page-{name}.png")
@@ -210,6 +227,7 @@ def test_a_digit_is_written_by_keys_alone(visit):
         if page.evaluate("document.activeElement.id") == "paper":
             break
         page.keyboard.press("Tab")
+    said = watch(page, "#status")
     for key, times in [("ArrowUp", 20), (" ", 1), ("ArrowDown", 40)]:
         for _ in range(times):
             page.keyboard.press(key)
@@ -217,6 +235,9 @@ def test_a_digit_is_written_by_keys_alone(visit):
     page.keyboard.press(" ")
     reads(page, "1")
     expect(page.locator("#status")).to_have_text("It reads 1", timeout=5000)
+    # The pen that keys move is not seen by everybody.
+    pen = [text for text in said() if text.startswith("Pen")]
+    assert pen == ["Pen down", "Pen up"]
     page.keyboard.press("Delete")
     expect(page.locator("#text")).to_have_text("Nothing is written yet")
 
@@ -371,11 +392,16 @@ def test_what_is_older_never_overtakes(visit):
         if held:
             break
         page.wait_for_timeout(50)
+    assert held, "nothing was asked"
+    said = watch(page, "#text")
     drop([5])
+    expect(page.locator("#text")).to_have_text("")
     held[0].continue_()
+    assert "207" in held[0].request.response().text()
     reads(page, "5")
     page.wait_for_timeout(500)
-    reads(page, "5")
+    # Not for a moment either.
+    assert set(said()) == {"", "5"}
     # Of two images the later one stays, even if it is decoded first.
     page.evaluate(
         """() => {
