@@ -137,9 +137,15 @@ pub(crate) use dispatch_wide;
 
 #[cfg(test)]
 mod tests {
+    use half::{bf16, f16};
+
     use super::*;
     use crate::ops::{array, math};
     use crate::tensor::Tensor;
+
+    fn floats(x: &Tensor) -> Vec<f32> {
+        array::cast(x, DType::Float32).unwrap().to_vec().unwrap()
+    }
 
     #[test]
     fn narrow_integers_wrap_in_their_own_width() {
@@ -152,13 +158,40 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_bit_floats_round_once() {
-        for dtype in [DType::Float16, DType::BFloat16] {
-            let x = array::cast([[1.5f32, -2.0], [0.25, 4.0]], dtype).unwrap();
-            let y = math::multiply(&x, array::cast(3.0f32, dtype).unwrap()).unwrap();
-            assert_eq!(y.dtype(), dtype);
-            let y: Tensor = array::cast(y, DType::Float32).unwrap();
-            assert_eq!(y.to_vec::<f32>().unwrap(), [4.5, -6.0, 0.75, 12.0]);
+    fn products_of_sixteen_bit_floats_are_rounded_to_the_nearest() {
+        // From 1 to 2 in steps of 1/n: (1 + a/n) (1 + b/n) is ab/n steps more than 1 + (a + b)/n.
+        let rounded = [
+            (DType::Float16, 1024.0, [(3, 3, 6), (31, 31, 63), (32, 16, 48), (512, 1, 514)]),
+            (DType::BFloat16, 128.0, [(3, 3, 6), (11, 11, 23), (8, 8, 16), (64, 1, 66)]),
+        ];
+        for (dtype, n, cases) in rounded {
+            for (a, b, product) in cases {
+                let number = |steps: i32| array::cast(1.0 + steps as f32 / n, dtype).unwrap();
+                let y = math::multiply(number(a), number(b)).unwrap();
+                assert_eq!(y.dtype(), dtype);
+                assert_eq!(floats(&y), floats(&number(product)), "{dtype}: {a}, {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn sums_of_sixteen_bit_floats_are_rounded_once() {
+        type Rounded = fn(f32) -> f32;
+        let dtypes: [(DType, usize, Rounded); 2] = [
+            (DType::Float16, 1024, |x| f16::from_f32(x).to_f32()),
+            (DType::BFloat16, 128, |x| bf16::from_f32(x).to_f32()),
+        ];
+        for (dtype, n, rounded) in dtypes {
+            let values: Vec<f32> = (0..300).map(|i| 1.0 + (i * 51 % n) as f32 / n as f32).collect();
+            // In f32 every partial sum is exact.
+            let exact: f32 = values.iter().sum();
+            assert_ne!(rounded(exact), exact, "nothing is rounded");
+            let at_each_step = values.iter().fold(0.0, |sum, value| rounded(sum + value));
+            assert_ne!(at_each_step, rounded(exact), "it is the same however it is rounded");
+            let x = array::cast(values, dtype).unwrap();
+            let sum = math::reduce_sum(&x, ..).unwrap();
+            assert_eq!(sum.dtype(), dtype);
+            assert_eq!(floats(&sum), [rounded(exact)], "{dtype}");
         }
     }
 }
