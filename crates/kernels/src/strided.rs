@@ -64,13 +64,6 @@ impl<const N: usize> Walk<N> {
         std::array::from_fn(|i| self.strides[i][self.rank - 1])
     }
 
-    /// The offset in the first array of the element `start` where this and the `len - 1` after it lie in one
-    /// row.
-    pub(crate) fn within_row(&self, start: usize, len: usize) -> Option<usize> {
-        let (offsets, run) = self.cursor(start, len).next()?;
-        (run == len).then_some(offsets[0] as usize)
-    }
-
     /// Visits the rows, or parts of rows, that make up the elements `start..start + len` in
     /// row-major order: `visit(offset of each array, length)`.
     #[inline(always)]
@@ -89,6 +82,14 @@ impl<const N: usize> Walk<N> {
             rest /= self.dims[axis];
         }
         Cursor { walk: self, index, left: len }
+    }
+}
+
+impl Walk<1> {
+    /// The offset of the element `start` where this and the `len - 1` after it lie in one row.
+    pub(crate) fn within_row(&self, start: usize, len: usize) -> Option<usize> {
+        let ([offset], run) = self.cursor(start, len).next()?;
+        (run == len).then_some(offset as usize)
     }
 }
 

@@ -13,8 +13,7 @@ use super::gray::Gray;
 /// The most pixels that a picture may have.
 pub const MOST_PIXELS: u64 = 50_000_000;
 /// The most bytes that a picture may take while it is made gray, as decoded and gray together: enough for
-/// 50 megapixels of 8-bit RGBA. What a decoder needs besides, it is
-/// told to keep within the same.
+/// 50 megapixels of 8-bit RGBA. What a decoder needs besides, it is told to keep within the same.
 const MOST_BYTES: u64 = 256 << 20;
 
 /// Decodes a PNG, JPEG, WebP, BMP, GIF or TIFF file, by the format that it begins like, and turns it

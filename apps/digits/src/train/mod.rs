@@ -44,7 +44,6 @@ pub fn run(options: &TrainOptions) -> Result<(), Failure> {
     watch_for_interrupts()?;
     let mut board = Board::open(options, &trainer, &train, &test)?;
     let outcome = train_all(&mut trainer, &train, &checkpoints, &mut board, options);
-    let outcome = outcome.and_then(|seconds| trainer.check_finite().map(|()| seconds));
     board.end(if outcome.is_ok() { Status::Success } else { Status::Failure });
     let seconds = outcome?;
     model_file::save(&options.out, &trainer.model, options.weights.dtype())?;
@@ -102,6 +101,7 @@ fn train_all(
         checkpoints.after_step(trainer).inspect_err(|_| report.finish())?;
     }
     report.finish();
+    trainer.check_finite()?;
     Ok(report.seconds())
 }
 

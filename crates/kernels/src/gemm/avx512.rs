@@ -1,9 +1,9 @@
 //! The `f32` tile for AVX-512: up to 14 rows of 32 columns.
 //!
 //! 28 of the 32 registers hold sums, two hold a row of B and one the current element of A: 28
-//! multiply-adds for 16 loads, which keeps the multipliers and not the load ports busy.
+//! multiply-adds for 16 loads, or 23 where some read their element themselves, which keeps the multipliers
+//! and not the load ports busy.
 
-use std::arch::asm;
 use std::arch::x86_64::{
     __m512, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_fmadd_ps, _mm512_loadu_ps,
     _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
@@ -96,11 +96,16 @@ macro_rules! hidden {
         let mut value = $value;
         // SAFETY: no code.
         unsafe {
-            asm!("/* {0} */", inout(reg) value, options(pure, nomem, nostack, preserves_flags));
+            std::arch::asm!(
+                "/* {0} */",
+                inout(reg) value,
+                options(pure, nomem, nostack, preserves_flags),
+            );
         }
         value
     }};
 }
+pub(super) use hidden;
 
 #[target_feature(enable = "avx512f")]
 #[expect(clippy::pointers_in_nomem_asm_block, reason = "there is no code that could follow them")]
@@ -110,7 +115,7 @@ unsafe fn block<const ROWS: usize, const VECTORS: usize, const WAY: Way>(tile: &
     let a_row = |i: usize| tile.a_rows.map_or(i, |offsets| offsets[i]);
     let mut row_starts = [tile.a; ROWS];
     for (i, start) in row_starts.iter_mut().enumerate() {
-        *start = tile.a.wrapping_add(if WAY == PACKED { i } else { a_row(i) });
+        *start = tile.a.wrapping_add(a_row(i));
     }
     let shift = if WAY == SHIFTED { a_row(half).wrapping_sub(a_row(0)) } else { 0 };
     for &c_row in &tile.c_rows[..ROWS] {

@@ -4,13 +4,12 @@
 //! there would waste a half. That leaves the loads as what takes longest: an element of A for each
 //! multiply-add, and the addresses of rows of A for which there is no register.
 
-use std::arch::asm;
 use std::arch::x86_64::{
     __m256, __mmask8, _MM_HINT_T0, _mm_prefetch, _mm256_fmadd_ps, _mm256_loadu_ps,
     _mm256_mask_storeu_ps, _mm256_maskz_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps,
 };
 
-use super::avx512;
+use super::avx512::{self, hidden};
 use super::tile::Tile;
 use crate::simd::Avx512;
 
@@ -78,11 +77,9 @@ unsafe fn block<const ROWS: usize, const PACKED: bool>(tile: &Tile<'_, f32>) {
         for _ in 0..tile.segment_len {
             // SAFETY: as promised by the caller. Rows are as long as those of the widest tile.
             unsafe { ahead.step::<{ avx512::COLS }>() };
-            // SAFETY: no code. The compiler takes it for something that may change the offset, and so
-            // does not keep pointers that it would have to load, advance and store at every step.
-            unsafe {
-                asm!("/* {0} */", inout(reg) offset, options(pure, nomem, nostack, preserves_flags));
-            }
+            // So the compiler does not keep pointers that it would have to load, advance and store at every
+            // step.
+            offset = hidden!(offset);
             // SAFETY: the tile's rows of B are readable to the granule, two vectors.
             let b_row = unsafe { _mm256_loadu_ps(b) };
             for i in 0..ROWS {
