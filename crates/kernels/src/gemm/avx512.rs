@@ -126,12 +126,14 @@ unsafe fn block<const ROWS: usize, const VECTORS: usize, const WAY: Way>(tile: &
     }
     let step = if WAY == PACKED { ROWS } else { tile.step };
     let mut ahead = tile.ahead;
+    let pause = ahead.pause(tile.segments.len() * tile.segment_len);
+    let mut until_next = 0;
     let mut b = tile.b;
     for &segment in tile.segments {
         let mut packed = tile.a.wrapping_add(segment);
         let mut offset = segment;
         let mut shifted = segment.wrapping_add(shift);
-        // One step of k. A macro, because there are two loops of it and the sums must stay in registers.
+        // One step of k. A macro, because the sums must stay in registers.
         macro_rules! step {
             () => {
                 let mut b_row = [_mm512_setzero_ps(); VECTORS];
@@ -172,14 +174,18 @@ unsafe fn block<const ROWS: usize, const VECTORS: usize, const WAY: Way>(tile: &
                 shifted = shifted.wrapping_add(step);
             };
         }
-        let busy = ahead.rows.min(tile.segment_len);
-        for _ in 0..busy {
-            // SAFETY: as promised by the caller; so many rows are left.
-            unsafe { ahead.next::<COLS>() };
-            step!();
-        }
-        for _ in busy..tile.segment_len {
-            step!();
+        let mut left = tile.segment_len;
+        while left > 0 {
+            if until_next == 0 {
+                // SAFETY: as promised by the caller.
+                unsafe { ahead.step::<COLS>() };
+                until_next = pause;
+            }
+            let steps = left.min(until_next);
+            for _ in 0..steps {
+                step!();
+            }
+            (left, until_next) = (left - steps, until_next - steps);
         }
     }
     for (i, sums) in sums.iter().enumerate() {

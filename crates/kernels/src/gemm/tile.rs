@@ -93,6 +93,12 @@ impl<T: Copy> Ahead<T> {
         Self { rows, stride, asked, ..Self::NOTHING }
     }
 
+    /// The steps of a tile of so many from a row to the next. Evenly spread: a burst of requests to memory
+    /// takes all the places where they wait, and then also what comes from near caches has to.
+    pub(super) fn pause(&self, steps: usize) -> usize {
+        steps.checked_div(self.rows).map_or(usize::MAX, |pause| pause.max(1))
+    }
+
     /// Deals with the next row, if any is left.
     ///
     /// # Safety
