@@ -14,8 +14,8 @@ use shares::Shares;
 /// The most values of k in a block: a tile of A (14 rows of `f32`) then fits the first-level cache.
 pub(super) const MAX_DEPTH: usize = 512;
 /// The most bytes of B that a piece goes over again and again: with the next block, which is packed
-/// meanwhile, less than half of the second-level cache.
-const MAX_B_BYTES: usize = 192 << 10;
+/// meanwhile, half of the second-level cache of many a CPU.
+const MAX_B_BYTES: usize = 256 << 10;
 /// The most bytes of A that are packed at a time; more rows are taken in passes.
 pub(super) const MAX_PACKED_A_BYTES: usize = 16 << 20;
 /// The most tiles of A in a piece.
@@ -57,15 +57,20 @@ enum Rows<'a, T> {
     InPlace(Matrix<'a, T>),
 }
 
-/// Whether tiles read A where it is. Only if B is not packed, either: pieces of other columns then do
-/// not wait for A, which each of them reads a few times.
-fn reads_a_in_place<T>(a: &Matrix<'_, T>, b: Columns<'_, T>) -> bool {
+/// The most bytes of A that tiles read in place although they pack B: a part of the second-level cache.
+const MAX_A_IN_PLACE_BYTES: usize = 640 << 10;
+
+/// Whether tiles read A where it is, so that no piece waits for A to be packed. A large A only if B is
+/// not packed, either, so that there are pieces of other columns enough: each reads A a few times.
+fn reads_a_in_place<T>(shape: Shape, a: &Matrix<'_, T>, b: Columns<'_, T>) -> bool {
     // The first-level cache has the same place for what lies this far apart, and eight such places:
     // the rows of a tile have to be spread over them.
     const WAY_BYTES: usize = 4096;
     let beyond = a.row_stride.saturating_mul(size_of::<T>()) % WAY_BYTES;
     let apart = beyond.min(WAY_BYTES - beyond);
-    matches!(b, Columns::Panels(_)) && a.col_stride == 1 && apart >= WAY_BYTES / 8
+    let bytes = shape.m.saturating_mul(a.row_stride).saturating_mul(size_of::<T>());
+    let near = bytes <= MAX_A_IN_PLACE_BYTES || matches!(b, Columns::Panels(_));
+    near && a.col_stride == 1 && apart >= WAY_BYTES / 8
 }
 
 /// How a product is cut; it depends on the shape alone.
@@ -123,7 +128,7 @@ pub(super) fn product<T: Number>(
     let row_bytes = shape.k.saturating_mul(size_of::<T>());
     let max_rows = (MAX_PACKED_A_BYTES / row_bytes).max(MAX_TILE_ROWS * MAX_PIECE_TILES);
     let pass_rows = even_part(shape.m, max_rows);
-    let in_place = reads_a_in_place(&a, b);
+    let in_place = reads_a_in_place(shape, &a, b);
     let packed_bytes = if in_place { 0 } else { pass_rows.saturating_mul(row_bytes) };
     let mut packed_a = Buffer::uninit_reused(packed_bytes)?;
     for (index, c) in c.chunks_mut(pass_rows * shape.n).enumerate() {
