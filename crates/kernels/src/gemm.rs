@@ -13,13 +13,13 @@
 //! - C is cut by shape into chunks of tiles, which are the pieces of parallel work. For each block
 //!   of k, a piece has its columns of B in panels of `[k][32]` that stay in the second-level cache,
 //!   and runs over its tiles of A (one stays in the first-level cache) and the panels. While a tile
-//!   computes it packs its share of the next block of B, a row with each step of k: the loads and
-//!   stores take turns with the multiply-adds, and what they wait for was asked for a tile before.
+//!   computes it packs its share of the next block of B, row by row between its steps of k: the loads
+//!   and stores take turns with the multiply-adds, and what they wait for was asked for a tile before.
 //! - The first block of k writes C and the others add to it, so each element of C is summed in an
 //!   order that depends on the shape alone. The last one applies the [`Epilogue`].
 //!
-//! A is read in place where B is, and its rows do not compete for the same places of the cache. What
-//! only one tile reads is not packed: B where A has a few rows, and A, with the operands
+//! A is read in place where it is small or nothing is packed, if its rows do not compete for the same
+//! places of the cache. What only one tile reads is not packed: B where A has a few rows, and A, with the operands
 //! exchanged, where B has a few columns; a single row of A has loops of its own. A matrix that many
 //! products share need not be packed for each: [`panels`] keeps it packed.
 //!

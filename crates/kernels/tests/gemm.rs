@@ -73,8 +73,26 @@ fn f32_shapes_at_the_edges_of_blocks() {
         (129, 417, 333),
         (200, 96, 1030),
         (61, 250, 1600),
+        // Pieces of several panels, which tiles pack for the blocks after the first.
+        (45, 600, 1200),
     ] {
         compare::<f32>(&mut random, shape, F32_BOUND);
+    }
+}
+
+/// A window of a wider matrix: its rows lie farther apart than they are long.
+#[test]
+fn rows_of_a_at_a_distance() {
+    let mut random = Random::new(6);
+    let (m, n, k, stride) = (30, 70, 600, 680);
+    let (a, b) = (random.values::<f32>(m * stride), random.values::<f32>(k * n));
+    let a = Matrix { data: &a, row_stride: stride, col_stride: 1 };
+    let b = Matrix::row_major(&b, n);
+    let (mut got, mut expected) = (vec![0.0; m * n], vec![0.0; m * n]);
+    naive::gemm(m, n, k, a, b, Update::Assign, &mut expected);
+    for level in Level::available() {
+        gemm_at(level, m, n, k, a, b, Update::Assign, &mut got).unwrap();
+        assert_close(&got, &expected, F32_BOUND * (k as f64).sqrt(), &level.to_string());
     }
 }
 
@@ -93,8 +111,14 @@ fn many_rows_are_taken_in_passes() {
 #[test]
 fn other_types() {
     let mut random = Random::new(4);
-    for _ in 0..8 {
-        let shape = (random.below(40) + 1, random.below(40) + 1, random.below(60) + 1);
+    let mut shapes: Vec<_> = std::iter::repeat_with(|| {
+        (random.below(40) + 1, random.below(40) + 1, random.below(60) + 1)
+    })
+    .take(8)
+    .collect();
+    // Rows of A so long that it is read in place, but for those of bytes.
+    shapes.push((5, 40, 600));
+    for shape in shapes {
         compare::<f64>(&mut random, shape, F64_BOUND);
         compare::<f16>(&mut random, shape, F16_BOUND);
         compare::<bf16>(&mut random, shape, BF16_BOUND);

@@ -67,14 +67,19 @@ fn forward_is_the_same_as_gemm() {
         let (a, w) = (random.values::<f32>(m * k), random.values::<f32>(k * n));
         let bias = random.values::<f32>(n);
         let panels = packed(&w, k, n);
+        // The same matrix, which is packed however small.
+        let columns: Vec<f32> = (0..m * k).map(|i| a[i % m * k + i / m]).collect();
+        let columns = Matrix::row_major(&columns, m).transposed();
         let (a, w) = (Matrix::row_major(&a, k), Matrix::row_major(&w, n));
         let epilogue = Epilogue { bias: Some(&bias), activation: Some(Activation::Relu) };
         for level in Level::available() {
             for epilogue in [Epilogue::NONE, epilogue] {
                 let (mut got, mut expected) = (vec![f32::NAN; m * n], vec![f32::NAN; m * n]);
                 gemm_panels_at(level, m, n, k, a, &panels, epilogue, &mut got).unwrap();
-                gemm_with_epilogue_at(level, m, n, k, a, w, epilogue, &mut expected).unwrap();
-                assert_eq!(got, expected, "{level} {m}x{n}x{k}");
+                for a in [a, columns] {
+                    gemm_with_epilogue_at(level, m, n, k, a, w, epilogue, &mut expected).unwrap();
+                    assert_eq!(got, expected, "{level} {m}x{n}x{k}");
+                }
             }
         }
     }

@@ -133,9 +133,15 @@ unsafe fn block<const ROWS: usize, const VECTORS: usize, const WAY: Way>(tile: &
         let mut packed = tile.a.wrapping_add(segment);
         let mut offset = segment;
         let mut shifted = segment.wrapping_add(shift);
-        // One step of k. A macro, because the sums must stay in registers.
-        macro_rules! step {
-            () => {
+        let mut left = tile.segment_len;
+        while left > 0 {
+            if until_next == 0 {
+                // SAFETY: as promised by the caller.
+                unsafe { ahead.step::<COLS>() };
+                until_next = pause;
+            }
+            let steps = left.min(until_next);
+            for _ in 0..steps {
                 let mut b_row = [_mm512_setzero_ps(); VECTORS];
                 for (j, vector) in b_row.iter_mut().enumerate() {
                     // SAFETY: the tile's rows of B are readable to the granule, one vector.
@@ -172,18 +178,6 @@ unsafe fn block<const ROWS: usize, const VECTORS: usize, const WAY: Way>(tile: &
                 packed = packed.wrapping_add(ROWS);
                 offset = offset.wrapping_add(step);
                 shifted = shifted.wrapping_add(step);
-            };
-        }
-        let mut left = tile.segment_len;
-        while left > 0 {
-            if until_next == 0 {
-                // SAFETY: as promised by the caller.
-                unsafe { ahead.step::<COLS>() };
-                until_next = pause;
-            }
-            let steps = left.min(until_next);
-            for _ in 0..steps {
-                step!();
             }
             (left, until_next) = (left - steps, until_next - steps);
         }

@@ -14,8 +14,10 @@ use shares::Shares;
 /// The most values of k in a block: a tile of A (14 rows of `f32`) then fits the first-level cache.
 pub(super) const MAX_DEPTH: usize = 512;
 /// The most bytes of B that a piece goes over again and again: with the next block, which is packed
-/// meanwhile, half of the second-level cache of many a CPU.
+/// meanwhile, a quarter of a second-level cache of 2 MiB.
 const MAX_B_BYTES: usize = 256 << 10;
+/// The most bytes of A that tiles read in place although they pack B: the cache holds both.
+const MAX_A_IN_PLACE_BYTES: usize = 640 << 10;
 /// The most bytes of A that are packed at a time; more rows are taken in passes.
 pub(super) const MAX_PACKED_A_BYTES: usize = 16 << 20;
 /// The most tiles of A in a piece.
@@ -57,20 +59,18 @@ enum Rows<'a, T> {
     InPlace(Matrix<'a, T>),
 }
 
-/// The most bytes of A that tiles read in place although they pack B: a part of the second-level cache.
-const MAX_A_IN_PLACE_BYTES: usize = 640 << 10;
-
-/// Whether tiles read A where it is, so that no piece waits for A to be packed. A large A only if B is
-/// not packed, either, so that there are pieces of other columns enough: each reads A a few times.
+/// Whether tiles read A where it is, so that no piece waits for A to be packed. Each piece of other
+/// columns reads it again: from farther away than the second-level cache that only pays where nothing
+/// is packed.
 fn reads_a_in_place<T>(shape: Shape, a: &Matrix<'_, T>, b: Columns<'_, T>) -> bool {
     // The first-level cache has the same place for what lies this far apart, and eight such places:
     // the rows of a tile have to be spread over them.
     const WAY_BYTES: usize = 4096;
     let beyond = a.row_stride.saturating_mul(size_of::<T>()) % WAY_BYTES;
     let apart = beyond.min(WAY_BYTES - beyond);
-    let bytes = shape.m.saturating_mul(a.row_stride).saturating_mul(size_of::<T>());
-    let near = bytes <= MAX_A_IN_PLACE_BYTES || matches!(b, Columns::Panels(_));
-    near && a.col_stride == 1 && apart >= WAY_BYTES / 8
+    let bytes = shape.m.saturating_mul(shape.k).saturating_mul(size_of::<T>());
+    let pays = bytes <= MAX_A_IN_PLACE_BYTES || matches!(b, Columns::Panels(_));
+    pays && a.col_stride == 1 && apart >= WAY_BYTES / 8
 }
 
 /// How a product is cut; it depends on the shape alone.
@@ -294,7 +294,7 @@ impl<T: Number> Pass<'_, T> {
                     finish: if next.is_none() { finish } else { Finish::NOTHING },
                     ahead: ahead.unwrap_or(Ahead::NOTHING),
                 };
-                // SAFETY: the tile's block of A is packed in full, its panel of B is packed or lies
+                // SAFETY: the tile's block of A is packed in full or lies within A, its panel of B is packed or lies
                 // within B or the panels, the bias has all columns, and its part of C lies within C
                 // and belongs to this piece alone. What is copied lies within B and `next_b`.
                 unsafe { self.kernel.run(&tile) };

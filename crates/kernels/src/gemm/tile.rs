@@ -65,11 +65,11 @@ impl<T> Finish<T> {
     pub(crate) const NOTHING: Self = Self { bias: None, activation: None };
 }
 
-/// What a tile does for later ones: with each step of k it asks for a row of memory, and copies one that
-/// an earlier tile asked for. The multipliers are busy meanwhile, so both cost next to nothing.
+/// What a tile does for later ones: between its steps of k it asks for rows of memory, and copies those
+/// that an earlier tile asked for. The multipliers are busy meanwhile, so both cost next to nothing.
 ///
-/// A row is as long as a row of the widest tile ([`Kernel::max_cols`]). There are at most as many as
-/// the tile has steps.
+/// A row is as long as a row of the widest tile ([`Kernel::max_cols`]). At most as many are copied as
+/// the tile has steps; of those that are only asked for, no more than these are.
 #[derive(Clone, Copy)]
 pub(crate) struct Ahead<T> {
     pub rows: usize,
@@ -93,8 +93,9 @@ impl<T: Copy> Ahead<T> {
         Self { rows, stride, asked, ..Self::NOTHING }
     }
 
-    /// The steps of a tile of so many from a row to the next. Evenly spread: a burst of requests to memory
-    /// takes all the places where they wait, and then also what comes from near caches has to.
+    /// How many of a tile's `steps` lie between a row and the next. At equal distances, because a burst of
+    /// requests to memory takes all the places where they wait, and what comes from near caches waits too.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn pause(&self, steps: usize) -> usize {
         steps.checked_div(self.rows).map_or(usize::MAX, |pause| pause.max(1))
     }
@@ -105,18 +106,9 @@ impl<T: Copy> Ahead<T> {
     /// What is copied must be readable and where it is copied to writable, from this thread alone.
     #[inline(always)]
     pub(super) unsafe fn step<const COLS: usize>(&mut self) {
-        if self.rows > 0 {
-            // SAFETY: as promised by the caller.
-            unsafe { self.next::<COLS>() };
+        if self.rows == 0 {
+            return;
         }
-    }
-
-    /// Deals with the next row.
-    ///
-    /// # Safety
-    /// As for [`step`](Self::step), and one must be left.
-    #[inline(always)]
-    pub(super) unsafe fn next<const COLS: usize>(&mut self) {
         self.rows -= 1;
         #[cfg(target_arch = "x86_64")]
         for line in 0..size_of::<[T; COLS]>().div_ceil(CACHE_LINE_BYTES) {
@@ -204,6 +196,8 @@ impl<T: Number> Kernel<T> {
     pub(crate) unsafe fn run(self, tile: &Tile<'_, T>) {
         debug_assert!(1 <= tile.rows && tile.rows <= self.max_rows());
         debug_assert!(1 <= tile.cols && tile.cols <= self.max_cols());
+        let steps = tile.segments.len() * tile.segment_len;
+        debug_assert!(tile.ahead.to.is_null() || tile.ahead.rows <= steps);
         let level = match self.code {
             // SAFETY: as promised by the caller.
             Code::Portable(level) => unsafe {
