@@ -126,7 +126,7 @@ unsafe fn block<const ROWS: usize, const VECTORS: usize, const WAY: Way>(tile: &
     }
     let step = if WAY == PACKED { ROWS } else { tile.step };
     let mut ahead = tile.ahead;
-    let pause = ahead.pause(tile.segments.len() * tile.segment_len);
+    let pause = ahead.pause(tile.steps());
     let mut until_next = 0;
     let mut b = tile.b;
     for &segment in tile.segments {

@@ -294,9 +294,10 @@ impl<T: Number> Pass<'_, T> {
                     finish: if next.is_none() { finish } else { Finish::NOTHING },
                     ahead: ahead.unwrap_or(Ahead::NOTHING),
                 };
-                // SAFETY: the tile's block of A is packed in full or lies within A, its panel of B is packed or lies
-                // within B or the panels, the bias has all columns, and its part of C lies within C
-                // and belongs to this piece alone. What is copied lies within B and `next_b`.
+                // SAFETY: the tile's block of A is packed in full or lies within A, its panel of B is
+                // packed or lies within B or the panels, the bias has all columns, and its part of C
+                // lies within C and belongs to this piece alone. What is copied lies within B and
+                // `next_b`.
                 unsafe { self.kernel.run(&tile) };
             }
         }

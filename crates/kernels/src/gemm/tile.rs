@@ -53,6 +53,13 @@ pub(crate) struct Tile<'a, T> {
     pub ahead: Ahead<T>,
 }
 
+impl<T> Tile<'_, T> {
+    /// The values of k that are summed.
+    pub(super) fn steps(&self) -> usize {
+        self.segments.len() * self.segment_len
+    }
+}
+
 /// What is done to a tile of C after its sums are in: C = activation(C + bias).
 #[derive(Clone, Copy)]
 pub(crate) struct Finish<T> {
@@ -196,8 +203,7 @@ impl<T: Number> Kernel<T> {
     pub(crate) unsafe fn run(self, tile: &Tile<'_, T>) {
         debug_assert!(1 <= tile.rows && tile.rows <= self.max_rows());
         debug_assert!(1 <= tile.cols && tile.cols <= self.max_cols());
-        let steps = tile.segments.len() * tile.segment_len;
-        debug_assert!(tile.ahead.to.is_null() || tile.ahead.rows <= steps);
+        debug_assert!(tile.ahead.to.is_null() || tile.ahead.rows <= tile.steps());
         let level = match self.code {
             // SAFETY: as promised by the caller.
             Code::Portable(level) => unsafe {
