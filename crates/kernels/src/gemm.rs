@@ -18,10 +18,10 @@
 //! - The first block of k writes C and the others add to it, so each element of C is summed in an
 //!   order that depends on the shape alone. The last one applies the [`Epilogue`].
 //!
-//! A is read in place where it is small or nothing is packed, if its rows do not compete for the same
-//! places of the cache. What only one tile reads is not packed: B where A has a few rows, and A, with
-//! the operands exchanged, where B has a few columns; a single row of A has loops of its own. A matrix
-//! that many products share need not be packed for each: [`panels`] keeps it packed.
+//! A is read in place where it is small, if its rows do not compete for the same places of the cache.
+//! What only one tile reads is not packed: B where A has a few rows, and A, with the operands
+//! exchanged, where B has a few columns; a single row of A has loops of its own. A matrix that many
+//! products share need not be packed for each: [`panels`] keeps it packed.
 //!
 //! Types other than `f32` use the same loops with a tile that the compiler vectorises; the 16-bit
 //! floats are widened to `f32` and rounded once at the end.

@@ -4,7 +4,7 @@ use crate::buffer::{AllocError, Buffer};
 use crate::element::Number;
 use crate::gemm::Matrix;
 use crate::gemm::pack::{pack_b, panel_width};
-use crate::gemm::tile::{Ahead, COL_GRANULE, Finish, Kernel, Tile, even_part};
+use crate::gemm::tile::{Ahead, COL_GRANULE, Finish, Kernel, Tile};
 use crate::parallel::SharedMut;
 use crate::simd::Level;
 
@@ -85,7 +85,6 @@ pub(super) unsafe fn product<T: Number>(
     let c_end = c_start + c_rows.iter().max().map_or(0, |last| last + cols);
     assert!(a.rows.len() == c_rows.len() && c_end <= c.len());
 
-    let tile_rows = even_part(a.rows.len(), kernel.max_rows_in_place(cols));
     let block_depth = MAX_B_BYTES / (panel_width(cols) * size_of::<T>());
     let block_segments = (block_depth / a.segment_len.max(1)).max(1);
     // Without any segment the sums are zero and must still be written.
@@ -94,7 +93,11 @@ pub(super) unsafe fn product<T: Number>(
         let first = block * block_segments;
         let segments = &a.segments[first..a.segments.len().min(first + block_segments)];
         let first_k = first * a.segment_len;
-        for (rows, c_rows) in a.rows.chunks(tile_rows).zip(c_rows.chunks(tile_rows)) {
+        let mut first_row = 0;
+        while first_row < a.rows.len() {
+            let end_row = first_row + kernel.rows_in_place(&a.rows[first_row..], cols);
+            let (rows, c_rows) = (&a.rows[first_row..end_row], &c_rows[first_row..end_row]);
+            first_row = end_row;
             for col in (0..cols).step_by(kernel.max_cols()) {
                 let tile_cols = kernel.max_cols().min(cols - col);
                 let (b, b_stride) = match b {
@@ -122,8 +125,8 @@ pub(super) unsafe fn product<T: Number>(
                     finish: Finish::NOTHING,
                     ahead: Ahead::NOTHING,
                 };
-                // SAFETY: `check` and the assertion on C's end cover every offset; that C is not
-                // accessed elsewhere is promised by the caller.
+                // SAFETY: `check` and the assertion on C's end cover every offset, and the kernel has
+                // said how many rows; that C is not accessed elsewhere is promised by the caller.
                 unsafe { kernel.run(&tile) };
             }
         }

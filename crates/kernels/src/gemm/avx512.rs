@@ -1,8 +1,10 @@
 //! The `f32` tile for AVX-512: up to 14 rows of 32 columns.
 //!
-//! 28 of the 32 registers hold sums, two hold a row of B and one the current element of A: 28
-//! multiply-adds for 16 loads, or 23 where some read their element themselves, which keeps the multipliers
-//! and not the load ports busy.
+//! 28 of the 32 registers hold sums, two hold a row of B and one the current element of A. Most
+//! multiply-adds read their element themselves ([`Walk`]), as many as the CPU can read while it
+//! multiplies, which saves the instructions that would.
+
+mod walk;
 
 use std::arch::x86_64::{
     __m512, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_fmadd_ps, _mm512_loadu_ps,
@@ -10,24 +12,32 @@ use std::arch::x86_64::{
 };
 
 use super::avx512_narrow;
-use super::tile::Tile;
+use super::panels::PANEL_COLS;
+use super::tile::{Tile, even_part};
 use crate::simd::Avx512;
+pub(super) use walk::hidden;
+use walk::{Apart, Beside, Layout, Packed, Scattered, Walk, first_half, line};
 
 pub(super) const ROWS: usize = 14;
 pub(super) const COLS: usize = 32;
 const LANES: usize = 16;
+const HALF_ROWS: usize = first_half(ROWS);
+/// Rows of a line that are enough to see whether its end is near.
+const LONG_LINE: usize = 4 * ROWS;
 
-/// Where the rows of A are.
-///
-/// What limits a tile on a core that it shares with a hyperthread is the number of instructions, so
-/// each way has as few beside its multiply-adds as the registers allow.
-type Way = u8;
-/// Side by side, step after step. Half of the second vector's multiply-adds read their element themselves.
-const PACKED: Way = 0;
-/// The second half lies as the first one, further on: half as many addresses.
-const SHIFTED: Way = 1;
-/// Anywhere. Not all addresses have a register.
-const SCATTERED: Way = 2;
+/// How many of the next rows of A, which is not packed, make a tile that is fast where C has `cols`
+/// columns: of a line of rows at equal distances an even part, or two short lines, or where there are
+/// no such lines an even part of all.
+pub(super) fn rows_in_place(rows: &[usize], cols: usize) -> usize {
+    if cols <= avx512_narrow::COLS {
+        return even_part(rows.len(), avx512_narrow::ROWS_IN_PLACE);
+    }
+    match line(&rows[..rows.len().min(LONG_LINE)]) {
+        line @ 4..=HALF_ROWS if cols > LANES => (2 * line).min(rows.len()),
+        line if line > HALF_ROWS && cols > LANES => even_part(line, ROWS),
+        _ => even_part(rows.len(), ROWS),
+    }
+}
 
 /// Computes one tile.
 ///
@@ -39,100 +49,89 @@ pub(super) unsafe fn run(token: Avx512, tile: &Tile<'_, f32>) {
     // SAFETY: the token is the proof of AVX-512; the rest as promised by the caller.
     unsafe {
         if tile.cols <= avx512_narrow::COLS {
-            return avx512_narrow::run(token, tile);
-        }
-        match (way(tile), tile.cols > LANES) {
-            (PACKED, true) => rows::<2, PACKED>(tile),
-            (PACKED, false) => rows::<1, PACKED>(tile),
-            (SHIFTED, true) => rows::<2, SHIFTED>(tile),
-            (_, true) => rows::<2, SCATTERED>(tile),
-            (_, false) => rows::<1, SCATTERED>(tile),
+            avx512_narrow::run(token, tile);
+        } else if tile.cols <= LANES {
+            rows::<1>(tile);
+        } else {
+            rows::<2>(tile);
         }
     }
-}
-
-fn way(tile: &Tile<'_, f32>) -> Way {
-    let Some(rows) = tile.a_rows else { return PACKED };
-    let (first, second) = rows[..tile.rows].split_at(first_half(tile.rows));
-    let shift = |(first, second): (&usize, &usize)| second.wrapping_sub(*first);
-    let mut shifts = first.iter().zip(second).map(shift);
-    match shifts.next() {
-        Some(shift) if shifts.all(|other| other == shift) => SHIFTED,
-        _ => SCATTERED,
-    }
-}
-
-/// How many of the rows are the first half.
-const fn first_half(rows: usize) -> usize {
-    rows.div_ceil(2)
 }
 
 #[target_feature(enable = "avx512f")]
-unsafe fn rows<const VECTORS: usize, const WAY: Way>(tile: &Tile<'_, f32>) {
+unsafe fn rows<const VECTORS: usize>(tile: &Tile<'_, f32>) {
     // SAFETY: as promised by the caller.
     unsafe {
         match tile.rows {
-            1 => block::<1, VECTORS, WAY>(tile),
-            2 => block::<2, VECTORS, WAY>(tile),
-            3 => block::<3, VECTORS, WAY>(tile),
-            4 => block::<4, VECTORS, WAY>(tile),
-            5 => block::<5, VECTORS, WAY>(tile),
-            6 => block::<6, VECTORS, WAY>(tile),
-            7 => block::<7, VECTORS, WAY>(tile),
-            8 => block::<8, VECTORS, WAY>(tile),
-            9 => block::<9, VECTORS, WAY>(tile),
-            10 => block::<10, VECTORS, WAY>(tile),
-            11 => block::<11, VECTORS, WAY>(tile),
-            12 => block::<12, VECTORS, WAY>(tile),
-            13 => block::<13, VECTORS, WAY>(tile),
-            _ => block::<14, VECTORS, WAY>(tile),
+            1 => walks::<1, VECTORS>(tile),
+            2 => walks::<2, VECTORS>(tile),
+            3 => walks::<3, VECTORS>(tile),
+            4 => walks::<4, VECTORS>(tile),
+            5 => walks::<5, VECTORS>(tile),
+            6 => walks::<6, VECTORS>(tile),
+            7 => walks::<7, VECTORS>(tile),
+            8 => walks::<8, VECTORS>(tile),
+            9 => walks::<9, VECTORS>(tile),
+            10 => walks::<10, VECTORS>(tile),
+            11 => walks::<11, VECTORS>(tile),
+            12 => walks::<12, VECTORS>(tile),
+            13 => walks::<13, VECTORS>(tile),
+            _ => walks::<14, VECTORS>(tile),
         }
     }
 }
-
-/// The same number or pointer, which the compiler takes for any other.
-macro_rules! hidden {
-    ($value:expr) => {{
-        let mut value = $value;
-        // SAFETY: no code.
-        unsafe {
-            std::arch::asm!(
-                "/* {0} */",
-                inout(reg) value,
-                options(pure, nomem, nostack, preserves_flags),
-            );
-        }
-        value
-    }};
-}
-pub(super) use hidden;
 
 #[target_feature(enable = "avx512f")]
-#[expect(clippy::pointers_in_nomem_asm_block, reason = "there is no code that could follow them")]
-unsafe fn block<const ROWS: usize, const VECTORS: usize, const WAY: Way>(tile: &Tile<'_, f32>) {
-    let half = const { first_half(ROWS) };
-    let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
-    let a_row = |i: usize| tile.a_rows.map_or(i, |offsets| offsets[i]);
-    let mut row_starts = [tile.a; ROWS];
-    for (i, start) in row_starts.iter_mut().enumerate() {
-        *start = tile.a.wrapping_add(a_row(i));
+unsafe fn walks<const ROWS: usize, const VECTORS: usize>(tile: &Tile<'_, f32>) {
+    // SAFETY: as promised by the caller; each walk is taken for the layout that it is for.
+    unsafe {
+        let Some(a_rows) = tile.a_rows else {
+            return block::<ROWS, VECTORS, Packed>(tile, &[]);
+        };
+        let a_rows = &a_rows[..ROWS];
+        if VECTORS == 1 {
+            // A half tile takes so little time that the others would not pay for their code.
+            return block::<ROWS, VECTORS, Scattered<ROWS, false>>(tile, a_rows);
+        }
+        match (Layout::of(a_rows), tile.step) {
+            (Layout::Beside, _) => block::<ROWS, VECTORS, Beside>(tile, a_rows),
+            // Panels, and images of 32, 64 or 128 channels.
+            (Layout::Halves(Some(PANEL_COLS)), 1) => {
+                block::<ROWS, VECTORS, Apart<PANEL_COLS>>(tile, a_rows)
+            }
+            (Layout::Halves(Some(64)), 1) => block::<ROWS, VECTORS, Apart<64>>(tile, a_rows),
+            (Layout::Halves(Some(128)), 1) => block::<ROWS, VECTORS, Apart<128>>(tile, a_rows),
+            (Layout::Halves(_), _) => {
+                block::<ROWS, VECTORS, Scattered<ROWS, true>>(tile, a_rows);
+            }
+            (Layout::Anywhere, _) => {
+                block::<ROWS, VECTORS, Scattered<ROWS, false>>(tile, a_rows);
+            }
+        }
     }
-    let shift = if WAY == SHIFTED { a_row(half).wrapping_sub(a_row(0)) } else { 0 };
+}
+
+/// # Safety
+/// As for [`Kernel::run`](super::tile::Kernel::run), and the walk must be right for the tile's A.
+#[target_feature(enable = "avx512f")]
+unsafe fn block<const ROWS: usize, const VECTORS: usize, W: Walk<ROWS>>(
+    tile: &Tile<'_, f32>,
+    a_rows: &[usize],
+) {
+    let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
     for &c_row in &tile.c_rows[..ROWS] {
         // C is on its way while the sums are made.
         let c = tile.c.wrapping_add(c_row).cast();
         _mm_prefetch::<_MM_HINT_T0>(c);
         _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add(64));
     }
-    let step = if WAY == PACKED { ROWS } else { tile.step };
     let mut ahead = tile.ahead;
     let pause = ahead.pause(tile.steps());
     let mut until_next = 0;
+    let mut a = W::new(tile.a, a_rows, tile.step);
     let mut b = tile.b;
     for &segment in tile.segments {
-        let mut packed = tile.a.wrapping_add(segment);
-        let mut offset = segment;
-        let mut shifted = segment.wrapping_add(shift);
+        a.start(segment);
         let mut left = tile.segment_len;
         while left > 0 {
             if until_next == 0 {
@@ -141,43 +140,21 @@ unsafe fn block<const ROWS: usize, const VECTORS: usize, const WAY: Way>(tile: &
                 until_next = pause;
             }
             let steps = left.min(until_next);
-            for _ in 0..steps {
-                let mut b_row = [_mm512_setzero_ps(); VECTORS];
-                for (j, vector) in b_row.iter_mut().enumerate() {
-                    // SAFETY: the tile's rows of B are readable to the granule, one vector.
-                    *vector = unsafe { _mm512_loadu_ps(b.add(j * LANES)) };
-                }
-                // So the compiler does not keep a pointer for each row, most of which it would have to
-                // load, advance and store at every step.
-                match WAY {
-                    PACKED => packed = hidden!(packed),
-                    SHIFTED => (offset, shifted) = (hidden!(offset), hidden!(shifted)),
-                    _ => offset = hidden!(offset),
-                }
-                let same_packed = hidden!(packed);
-                for i in 0..ROWS {
-                    let a = match WAY {
-                        PACKED => packed.wrapping_add(i),
-                        SHIFTED if i >= half => row_starts[i - half].wrapping_add(shifted),
-                        _ => row_starts[i].wrapping_add(offset),
+            for _ in 0..steps / W::STEPS {
+                for ahead in 0..W::STEPS {
+                    // SAFETY: as promised by the caller.
+                    unsafe {
+                        step(&mut a, ahead, b.wrapping_add(ahead * tile.b_stride), &mut sums)
                     };
-                    // SAFETY: the tile's elements of A are readable.
-                    let value = unsafe { _mm512_set1_ps(*a) };
-                    sums[i][0] = _mm512_fmadd_ps(value, b_row[0], sums[i][0]);
-                    for j in 1..VECTORS {
-                        let value = if WAY == PACKED && i >= half {
-                            // SAFETY: the same element, which the compiler cannot know.
-                            unsafe { _mm512_set1_ps(*same_packed.wrapping_add(i)) }
-                        } else {
-                            value
-                        };
-                        sums[i][j] = _mm512_fmadd_ps(value, b_row[j], sums[i][j]);
-                    }
                 }
+                a.advance(W::STEPS);
+                b = b.wrapping_add(W::STEPS * tile.b_stride);
+            }
+            for _ in 0..steps % W::STEPS {
+                // SAFETY: as promised by the caller.
+                unsafe { step(&mut a, 0, b, &mut sums) };
+                a.advance(1);
                 b = b.wrapping_add(tile.b_stride);
-                packed = packed.wrapping_add(ROWS);
-                offset = offset.wrapping_add(step);
-                shifted = shifted.wrapping_add(step);
             }
             (left, until_next) = (left - steps, until_next - steps);
         }
@@ -186,6 +163,44 @@ unsafe fn block<const ROWS: usize, const VECTORS: usize, const WAY: Way>(tile: &
         let c = tile.c.wrapping_add(tile.c_rows[i]);
         // SAFETY: the tile's part of C is writable.
         unsafe { store(c, tile.cols, sums, tile.add_scaled) };
+    }
+}
+
+/// Adds the products of one step of k, `later` steps from where the walk is.
+///
+/// # Safety
+/// The CPU must have AVX-512, the elements of A must be readable and so must the row of B, to the
+/// granule.
+#[inline(always)]
+unsafe fn step<const ROWS: usize, const VECTORS: usize, W: Walk<ROWS>>(
+    a: &mut W,
+    later: usize,
+    b: *const f32,
+    sums: &mut [[__m512; VECTORS]; ROWS],
+) {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        let mut b_row = [_mm512_setzero_ps(); VECTORS];
+        for (j, vector) in b_row.iter_mut().enumerate() {
+            *vector = _mm512_loadu_ps(b.add(j * LANES));
+        }
+        a.hide();
+        let loaded = W::ROWS_LOADED.min(ROWS);
+        for (i, sums) in sums[..loaded].iter_mut().enumerate() {
+            let value = _mm512_set1_ps(*a.element(i, later));
+            for (sum, &b) in sums.iter_mut().zip(&b_row) {
+                *sum = _mm512_fmadd_ps(value, b, *sum);
+            }
+        }
+        for (j, &b) in b_row.iter().enumerate() {
+            if j > 0 {
+                a.hide();
+            }
+            for (i, sums) in sums.iter_mut().enumerate().skip(loaded) {
+                let value = _mm512_set1_ps(*a.element(i, later));
+                sums[j] = _mm512_fmadd_ps(value, b, sums[j]);
+            }
+        }
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) const MAX_DEPTH: usize = 512;
 /// The most bytes of B that a piece goes over again and again: with the next block, which is packed
 /// meanwhile, a quarter of a second-level cache of 2 MiB.
 const MAX_B_BYTES: usize = 256 << 10;
-/// The most bytes of A that tiles read in place although they pack B: the cache holds both.
+/// The most bytes of A that tiles read in place: the cache holds B, too.
 const MAX_A_IN_PLACE_BYTES: usize = 640 << 10;
 /// The most bytes of A that are packed at a time; more rows are taken in passes.
 pub(super) const MAX_PACKED_A_BYTES: usize = 16 << 20;
@@ -60,17 +60,15 @@ enum Rows<'a, T> {
 }
 
 /// Whether tiles read A where it is, so that no piece waits for A to be packed. Each piece of other
-/// columns reads it again: from farther away than the second-level cache that only pays where nothing
-/// is packed.
-fn reads_a_in_place<T>(shape: Shape, a: &Matrix<'_, T>, b: Columns<'_, T>) -> bool {
+/// columns reads it again, and the tiles are slower: that only pays within the second-level cache.
+fn reads_a_in_place<T>(shape: Shape, a: &Matrix<'_, T>) -> bool {
     // The first-level cache has the same place for what lies this far apart, and eight such places:
     // the rows of a tile have to be spread over them.
     const WAY_BYTES: usize = 4096;
     let beyond = a.row_stride.saturating_mul(size_of::<T>()) % WAY_BYTES;
     let apart = beyond.min(WAY_BYTES - beyond);
     let bytes = shape.m.saturating_mul(shape.k).saturating_mul(size_of::<T>());
-    let pays = bytes <= MAX_A_IN_PLACE_BYTES || matches!(b, Columns::Panels(_));
-    pays && a.col_stride == 1 && apart >= WAY_BYTES / 8
+    bytes <= MAX_A_IN_PLACE_BYTES && a.col_stride == 1 && apart >= WAY_BYTES / 8
 }
 
 /// How a product is cut; it depends on the shape alone.
@@ -128,7 +126,7 @@ pub(super) fn product<T: Number>(
     let row_bytes = shape.k.saturating_mul(size_of::<T>());
     let max_rows = (MAX_PACKED_A_BYTES / row_bytes).max(MAX_TILE_ROWS * MAX_PIECE_TILES);
     let pass_rows = even_part(shape.m, max_rows);
-    let in_place = reads_a_in_place(shape, &a, b);
+    let in_place = reads_a_in_place(shape, &a);
     let packed_bytes = if in_place { 0 } else { pass_rows.saturating_mul(row_bytes) };
     let mut packed_a = Buffer::uninit_reused(packed_bytes)?;
     for (index, c) in c.chunks_mut(pass_rows * shape.n).enumerate() {

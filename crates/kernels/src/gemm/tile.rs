@@ -21,7 +21,7 @@ use std::ptr;
 
 use super::{Activation, portable};
 #[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512, avx512_narrow};
+use super::{avx2, avx512};
 use crate::element::Number;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2Fma, Avx512};
@@ -37,7 +37,7 @@ pub(crate) struct Tile<'a, T> {
     pub rows: usize,
     pub cols: usize,
     pub a: *const T,
-    /// The offset of each row of A; none where A is packed (row i at offset i).
+    /// The offset of each row of A; none where A is packed: row i at offset i, steps of `rows`.
     pub a_rows: Option<&'a [usize]>,
     /// The start of each segment of k, as an offset into A.
     pub segments: &'a [usize],
@@ -174,12 +174,13 @@ impl<T: Number> Kernel<T> {
         }
     }
 
-    /// The most rows of a tile that is to be fast where A is not packed and C has `cols` columns.
-    pub(crate) fn max_rows_in_place(self, cols: usize) -> usize {
+    /// How many of the next rows of A, where it is not packed, make a tile that is fast, if C has `cols`
+    /// columns: at least one, unless there is none, and at most [`Kernel::max_rows`].
+    pub(crate) fn rows_in_place(self, rows: &[usize], cols: usize) -> usize {
         match self.code {
             #[cfg(target_arch = "x86_64")]
-            Code::Avx512(_) if cols <= avx512_narrow::COLS => avx512_narrow::ROWS_IN_PLACE,
-            _ => self.max_rows(),
+            Code::Avx512(_) => avx512::rows_in_place(rows, cols),
+            _ => even_part(rows.len(), self.max_rows()),
         }
     }
 
@@ -257,3 +258,6 @@ unsafe fn finish<T: Number>(tile: &Tile<'_, T>) {
 pub(crate) fn even_part(len: usize, max: usize) -> usize {
     len.div_ceil(len.div_ceil(max).max(1)).max(1)
 }
+
+#[cfg(test)]
+mod tests;
