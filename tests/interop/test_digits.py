@@ -108,7 +108,7 @@ def test_an_unreadable_picture_does_not_stop_the_rest(model, tmp_path):
 def test_the_model_in_the_program_reads_mnist():
     result = json.loads(digits("evaluate", "--json").stdout)
     assert (result["images"], result["architecture"]) == (10_000, "best")
-    assert result["test_accuracy"] >= 0.9968
+    assert result["test_accuracy"] >= 0.9975
 
 
 def test_evaluate_prints_what_machines_read(model):

@@ -45,7 +45,7 @@ pub enum Command {
 Examples:
   digits train
   digits train --model fast                     99 % in a few seconds
-  digits train --model best --weights float16   the network in the program, in three quarters of an hour
+  digits train --model best --weights float16   the network in the program, in nearly an hour
   digits train --model all-conv --epochs 3 --out all-conv.safetensors
   digits train --data fashion-mnist/            four IDX files, plain or gzipped
   digits train --logdir runs/1                  curves, weights, misreadings for TensorBoard
@@ -54,7 +54,7 @@ Examples:
 
 The same seed gives the same weights, byte for byte, whatever the number of threads.")]
 pub struct TrainOptions {
-    /// Passes over the training images [default: 2, for best 26]
+    /// Passes over the training images [default: 2, for best 28]
     #[arg(long)]
     pub epochs: Option<u64>,
 
@@ -79,8 +79,9 @@ pub struct TrainOptions {
     #[arg(long, value_enum)]
     pub model: Option<ModelName>,
 
-    /// Distort the training images at random, differently in each epoch: moved, scaled, turned,
-    /// sheared, bent, thinner or thicker, fainter, blurred, noisy [always for best]
+    /// Distort the training images at random, differently in each epoch and for each tower of
+    /// best: moved, scaled, turned, sheared, bent, thinner or thicker, fainter, blurred, noisy [always
+    /// for best]
     #[arg(long)]
     pub augment: bool,
 
@@ -298,8 +299,9 @@ pub enum ModelName {
     AllConv,
     /// Two small convolutions, each with a pooling, and two dense layers: 99 % in a few seconds
     Fast,
-    /// Three towers of convolutions with batch normalisation, which look at the image through windows
-    /// of their own, for handwriting of all sorts; it trains for three quarters of an hour
+    /// Three towers of convolutions with batch normalisation, each trained on distortions of its own
+    /// and reading the image from another angle, for handwriting of all sorts; it trains for nearly an
+    /// hour
     Best,
 }
 

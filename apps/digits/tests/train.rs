@@ -106,7 +106,7 @@ fn a_run_killed_again_and_again_ends_with_the_same_bytes() {
         ("adam", "lesson", 2, TRAIN_IMAGES),
         // Its learning rate changes with every step.
         ("quick-adam", "fast --augment", 8, TRAIN_IMAGES),
-        // It has running statistics and drops values at random.
+        // It has running statistics, drops values at random, and reads several views of each image.
         ("nesterov", "best", 2, 300),
     ];
     for (optimizer, model, epochs, images) in runs {

@@ -74,8 +74,13 @@ impl Model {
         }
     }
 
-    /// What a training step needs of images from [`preprocess`] and their labels: the loss, summed
-    /// over the batch, and the scores.
+    /// How many images of each digit [`loss`](Model::loss) reads.
+    pub fn views(&self) -> usize {
+        if self.name == ModelName::Best { best::TOWERS } else { 1 }
+    }
+
+    /// What a training step needs of images from [`preprocess`], all the first views before the
+    /// second, and the labels: the loss, summed over the batch, and the scores.
     pub fn loss(&self, images: &Tensor, labels: &Tensor) -> tf::Result<(Tensor, Tensor)> {
         if self.name == ModelName::Best {
             return best::loss(&self.variables, images, labels);

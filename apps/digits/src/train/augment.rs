@@ -17,7 +17,7 @@ const NUMBERS: usize = 12 + 2 * GRID * GRID;
 const ROTATION: f32 = 0.14;
 const LOG_SCALE: f32 = 0.09;
 const SHEAR: f32 = 0.14;
-const SHIFT: f32 = 0.5;
+const SHIFT: f32 = 0.7;
 const BEND: f32 = 1.8;
 const THICKNESS: f32 = 0.35;
 const LOST_PIXELS: f32 = 8.0;
@@ -32,7 +32,7 @@ const PIVOT: f32 = 0.4;
 /// The part of the run after which distortions begin to fade, and how strong they are at its end:
 /// the last steps see images more like those that are to be read.
 const FADES: f32 = 0.4;
-const FADED: f32 = 0.25;
+const FADED: f32 = 0.35;
 
 /// Distorts the batches of a run of `steps` steps. What a step's images become depends on the seed
 /// and the step alone, so a resumed run goes on as it would have.

@@ -39,7 +39,7 @@ impl Settings {
                 (OptimizerName::Sgd, Schedule::Constant, 128, 2)
             }
             ModelName::Fast => (OptimizerName::QuickAdam, Schedule::OneCycle, 256, 2),
-            ModelName::Best => (OptimizerName::Adam, Schedule::OneCycle, 256, 26),
+            ModelName::Best => (OptimizerName::Adam, Schedule::OneCycle, 256, 28),
         };
         let optimizer = options.optimizer.unwrap_or(optimizer);
         let learning_rate = options.learning_rate.unwrap_or(match optimizer {

@@ -37,8 +37,8 @@ pub struct Trainer {
     diverged: bool,
 }
 
-/// From images and labels to the loss, summed over the batch, and how many were read right; the
-/// weights are updated.
+/// From all views of the images and the labels to the loss, summed over the batch, and how many were
+/// read right; the weights are updated.
 type Update = Function<
     (Tensor, Tensor),
     (Tensor, Tensor),
@@ -84,15 +84,17 @@ impl Trainer {
             .with_metadata(RANDOM, json!(tf::random::global_state())))
     }
 
-    /// The batches that are left: `(images, labels)`. The order depends on the seed alone, so
-    /// skipping the steps done is all there is to resuming.
+    /// The batches that are left: `(images, labels)`, the images as often as the model has views of
+    /// them. The order depends on the seed alone, so skipping the steps done is all there is to resuming.
     pub fn batches(&self, train: &Split) -> tf::Result<Dataset<(Tensor, Tensor)>> {
         let elements = (train.images.clone(), train.labels.clone());
+        let views = self.model.views();
         let batches = Dataset::from_tensor_slices(elements)?
             .repeat(self.settings.epochs)
             .shuffle(SHUFFLE_BUFFER, self.settings.seed)
             .batch(self.settings.batch_size)
-            .skip(self.step);
+            .skip(self.step)
+            .map(move |(images, labels)| Ok((tf::concat(vec![images; views], 0)?, labels)));
         if !self.settings.augment {
             return Ok(batches.prefetch(AUTOTUNE));
         }
@@ -175,4 +177,37 @@ fn compiled(model: Model, optimizer: Arc<dyn Optimizer>) -> Update {
 fn parse<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, Failure> {
     serde_json::from_str(text)
         .map_err(|error| Failure::Input(format!("the checkpoint's {key}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{ModelName, OptimizerName};
+    use crate::model::SIZE;
+    use crate::train::schedule::Schedule;
+
+    #[test]
+    fn each_view_of_a_batch_is_distorted_its_own_way() {
+        let settings = Settings {
+            model: ModelName::Best,
+            optimizer: OptimizerName::Adam,
+            learning_rate: 0.001,
+            schedule: Schedule::Constant,
+            epochs: 1,
+            batch_size: 2,
+            augment: true,
+            seed: 0,
+            data: None,
+        };
+        let trainer = Trainer::new(settings).unwrap();
+        let ink: Vec<u8> = (0..4 * SIZE * SIZE).map(|i| (i * 7 % 256) as u8).collect();
+        let images = Tensor::from_slice(&ink, [4, SIZE, SIZE]).unwrap();
+        let split = Split { images, labels: Tensor::from([1u8, 2, 3, 4]) };
+        let batch = (&trainer.batches(&split).unwrap()).into_iter().next().unwrap().unwrap();
+        assert_eq!(batch.1.shape().dims(), [2]);
+        assert_eq!(batch.0.shape().dims(), [6, SIZE, SIZE]);
+        let pixels = batch.0.to_vec::<u8>().unwrap();
+        let views: Vec<&[u8]> = pixels.chunks_exact(2 * SIZE * SIZE).collect();
+        assert!(views[0] != views[1] && views[1] != views[2] && views[0] != views[2]);
+    }
 }
