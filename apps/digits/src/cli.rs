@@ -45,7 +45,7 @@ pub enum Command {
 Examples:
   digits train
   digits train --model fast                     99 % in a few seconds
-  digits train --model best --weights float16   the network in the program, in nearly an hour
+  digits train --model best --weights float16   the network in the program, in an hour
   digits train --model all-conv --epochs 3 --out all-conv.safetensors
   digits train --data fashion-mnist/            four IDX files, plain or gzipped
   digits train --logdir runs/1                  curves, weights, misreadings for TensorBoard
@@ -300,8 +300,7 @@ pub enum ModelName {
     /// Two small convolutions, each with a pooling, and two dense layers: 99 % in a few seconds
     Fast,
     /// Three towers of convolutions with batch normalisation, each trained on distortions of its own
-    /// and reading the image from another angle, for handwriting of all sorts; it trains for nearly an
-    /// hour
+    /// and two reading the image turned, for handwriting of all sorts; it trains for an hour
     Best,
 }
 

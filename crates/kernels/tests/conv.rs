@@ -159,14 +159,14 @@ fn f32_geometries_of_networks() {
     }
 }
 
-/// Widths whose lines of pixels are one tile, two in one and several to a line, for the numbers of
-/// channels that have code of their own and some that have not.
+/// Lines of pixels that are half a tile, one and more than one, for the numbers of channels that have
+/// code of their own and for one that has not.
 #[test]
 fn lines_of_every_length() {
     let mut random = Random::new(17);
     for channels in [31, 32, 64, 128] {
         for width in [1, 2, 3, 4, 5, 7, 8, 13, 14, 15, 27, 29] {
-            // As many images as let a piece of work have all rows of one.
+            // With fewer images each row would be a piece of work by itself.
             let mut geometry = square([8, width, channels, 3, channels.min(40), 1, 1]);
             (geometry.in_h, geometry.out_h) = (3, 3);
             compare::<f32, f64>(&mut random, &geometry, F32_BOUND);

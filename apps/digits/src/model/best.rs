@@ -1,6 +1,9 @@
 //! A network for handwriting of all sorts: towers of convolutions with batch normalisation, alike but for
-//! their first weights. Each is trained on distortions of its own and reads the image turned by another
-//! angle, so that they err in different places, and their scores are averaged.
+//! their initial weights, whose scores are averaged. So that they err in different places, each is
+//! trained on distortions of its own, and in reading the second and third one see the image turned, one
+//! each way. Training does not turn it: distortions do, at random.
+
+use std::sync::LazyLock;
 
 use tapeflow as tf;
 use tf::nn::{self, FusedBatchNorm, Padding};
@@ -10,8 +13,8 @@ use super::{CLASSES, SIZE, max_pool};
 
 /// How many towers there are, and so how many images of each digit [`loss`] reads.
 pub const TOWERS: usize = 3;
-/// By how many degrees the second and the third tower's images are turned: not more than what training
-/// turns images by at random.
+/// By how many degrees the second and the third tower's images are turned: about as much as distortions
+/// usually turn them at full strength.
 const DEGREES: [f32; TOWERS - 1] = [-10.0, 10.0];
 /// The convolutions of a tower, of which the first three see the image at full resolution.
 const TOWER: [Conv; 6] = [
@@ -89,17 +92,16 @@ fn towers(variables: &[Variable]) -> impl Iterator<Item = Tower<'_>> {
 
 /// The scores, `[n, 10]`, of images `[n, 28, 28, 1]`: the mean of the towers'.
 pub fn logits(variables: &[Variable], images: &Tensor) -> tf::Result<Tensor> {
+    static TURNS: LazyLock<[Tensor; TOWERS - 1]> = LazyLock::new(|| DEGREES.map(turn));
     let pixels = tf::reshape(images, [-1, (SIZE * SIZE) as i64])?;
-    let turned = |degrees| {
-        tf::reshape(tf::matmul(&pixels, turn(degrees)?)?, [-1, SIZE as i64, SIZE as i64, 1])
-    };
-    let views = std::iter::once(Ok(images.clone())).chain(DEGREES.into_iter().map(turned));
+    let turned = |turn| tf::reshape(tf::matmul(&pixels, turn)?, [-1, SIZE as i64, SIZE as i64, 1]);
+    let views = std::iter::once(Ok(images.clone())).chain(TURNS.iter().map(turned));
     mean(towers(variables).zip(views).map(|(tower, view)| tower.logits(&view?)))
 }
 
 /// The matrix that turns images, as rows of pixels, clockwise about their middle: each new pixel is
 /// interpolated between four old ones, which are zero outside of the image.
-fn turn(degrees: f32) -> tf::Result<Tensor> {
+fn turn(degrees: f32) -> Tensor {
     const PIXELS: usize = SIZE * SIZE;
     let (sin, cos) = degrees.to_radians().sin_cos();
     let middle = (SIZE - 1) as f32 / 2.0;
@@ -112,11 +114,11 @@ fn turn(degrees: f32) -> tf::Result<Tensor> {
             let share = (1.0 - (y - row).abs()) * (1.0 - (x - col).abs());
             let inside = |at: f32| (0.0..SIZE as f32).contains(&at);
             if inside(row) && inside(col) {
-                matrix[(row as usize * SIZE + col as usize) * PIXELS + new] += share;
+                matrix[(row as usize * SIZE + col as usize) * PIXELS + new] = share;
             }
         }
     }
-    Tensor::from_slice(&matrix, [PIXELS, PIXELS])
+    Tensor::from_slice(&matrix, [PIXELS, PIXELS]).expect("as many numbers as the shape says")
 }
 
 /// What the first tower's first convolution makes of images.
@@ -127,7 +129,7 @@ pub fn first_layer(variables: &[Variable], images: &Tensor) -> tf::Result<Tensor
 
 /// What a training step needs of images `[TOWERS * n, 28, 28, 1]`, all of the first tower before those
 /// of the second, and `n` labels: the loss, summed over the digits, the mean over the towers, and the
-/// scores. Moves the running statistics.
+/// scores. Unlike [`logits`] it turns no image. Moves the running statistics.
 pub fn loss(
     variables: &[Variable],
     images: &Tensor,
@@ -234,7 +236,7 @@ mod tests {
         image[row * SIZE + col] = 1.0;
         let image = Tensor::from_slice(&image, [1, SIZE * SIZE]).unwrap();
         let turned = |degrees: f32| -> Vec<f32> {
-            tf::matmul(&image, turn(degrees).unwrap()).unwrap().to_vec().unwrap()
+            tf::matmul(&image, turn(degrees)).unwrap().to_vec().unwrap()
         };
         let quarter = turned(90.0);
         for (i, &ink) in quarter.iter().enumerate() {
@@ -258,13 +260,13 @@ mod tests {
         let views = [None, Some(DEGREES[0]), Some(DEGREES[1])].map(|degrees| {
             let Some(degrees) = degrees else { return image.clone() };
             let pixels = tf::reshape(&image, [1, -1]).unwrap();
-            let turned = tf::matmul(pixels, turn(degrees).unwrap()).unwrap();
+            let turned = tf::matmul(pixels, turn(degrees)).unwrap();
             tf::reshape(turned, [1, SIZE as i64, SIZE as i64, 1]).unwrap()
         });
         let mut expected = vec![0.0; CLASSES];
         for (tower, view) in towers(model.variables()).zip(&views) {
             let scores: Vec<f32> = tower.logits(view).unwrap().to_vec().unwrap();
-            expected.iter_mut().zip(scores).for_each(|(sum, score)| *sum += score / 3.0);
+            expected.iter_mut().zip(scores).for_each(|(sum, score)| *sum += score / TOWERS as f32);
         }
         for (score, expected) in scores(&image).into_iter().zip(expected) {
             assert!((score - expected).abs() < 1e-4, "{score} {expected}");

@@ -79,8 +79,8 @@ impl Model {
         if self.name == ModelName::Best { best::TOWERS } else { 1 }
     }
 
-    /// What a training step needs of images from [`preprocess`], all the first views before the
-    /// second, and the labels: the loss, summed over the batch, and the scores.
+    /// What a training step needs of images from [`preprocess`], the first view of all digits before
+    /// the second, and the labels: the loss, summed over the batch, and the scores.
     pub fn loss(&self, images: &Tensor, labels: &Tensor) -> tf::Result<(Tensor, Tensor)> {
         if self.name == ModelName::Best {
             return best::loss(&self.variables, images, labels);

@@ -186,8 +186,8 @@ mod tests {
     use crate::model::SIZE;
     use crate::train::schedule::Schedule;
 
-    #[test]
-    fn each_view_of_a_batch_is_distorted_its_own_way() {
+    /// The views of the first batch, of two digits each.
+    fn views(augment: bool) -> Vec<Vec<u8>> {
         let settings = Settings {
             model: ModelName::Best,
             optimizer: OptimizerName::Adam,
@@ -195,19 +195,28 @@ mod tests {
             schedule: Schedule::Constant,
             epochs: 1,
             batch_size: 2,
-            augment: true,
+            augment,
             seed: 0,
             data: None,
         };
         let trainer = Trainer::new(settings).unwrap();
-        let ink: Vec<u8> = (0..4 * SIZE * SIZE).map(|i| (i * 7 % 256) as u8).collect();
+        let ink: Vec<u8> = (0..4 * SIZE * SIZE).map(|i| (i * 7 % 255) as u8).collect();
         let images = Tensor::from_slice(&ink, [4, SIZE, SIZE]).unwrap();
         let split = Split { images, labels: Tensor::from([1u8, 2, 3, 4]) };
         let batch = (&trainer.batches(&split).unwrap()).into_iter().next().unwrap().unwrap();
         assert_eq!(batch.1.shape().dims(), [2]);
         assert_eq!(batch.0.shape().dims(), [6, SIZE, SIZE]);
         let pixels = batch.0.to_vec::<u8>().unwrap();
-        let views: Vec<&[u8]> = pixels.chunks_exact(2 * SIZE * SIZE).collect();
+        pixels.chunks_exact(2 * SIZE * SIZE).map(<[u8]>::to_vec).collect()
+    }
+
+    #[test]
+    fn each_view_of_a_batch_is_distorted_its_own_way() {
+        let plain = views(false);
+        assert!(plain[0] == plain[1] && plain[1] == plain[2]);
+        let (first, second) = plain[0].split_at(SIZE * SIZE);
+        assert!(first != second);
+        let views = views(true);
         assert!(views[0] != views[1] && views[1] != views[2] && views[0] != views[2]);
     }
 }

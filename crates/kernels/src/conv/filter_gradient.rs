@@ -16,7 +16,7 @@ use crate::simd::Level;
 const PIECES: usize = 8;
 /// The most bytes that the sums of the blocks of images may take together.
 const MAX_PARTIAL_BYTES: usize = 16 << 20;
-/// Rows that are a whole number of tiles at every level, of 14, 6 or 4 rows, where none is cut short.
+/// Rows that are a whole number of tiles at every level, of 14, 6 or 4 rows, unless a line of rows ends within.
 const WHOLE_TILES: usize = 84;
 /// Elements that are worth adding up in a piece of work.
 const SUM_CHUNK: usize = 1 << 15;

@@ -1,8 +1,8 @@
 //! The `f32` tile for AVX-512: up to 14 rows of 32 columns.
 //!
 //! 28 of the 32 registers hold sums, two hold a row of B and one the current element of A. Most
-//! multiply-adds read their element themselves ([`Walk`]), as many as the CPU can read while it
-//! multiplies, which saves the instructions that would.
+//! multiply-adds read their element themselves ([`Walk`]) where the layout of A allows, as many as the
+//! CPU can read while it multiplies, which saves the instructions that would.
 
 mod walk;
 
@@ -141,11 +141,10 @@ unsafe fn block<const ROWS: usize, const VECTORS: usize, W: Walk<ROWS>>(
             }
             let steps = left.min(until_next);
             for _ in 0..steps / W::STEPS {
-                for ahead in 0..W::STEPS {
-                    // SAFETY: as promised by the caller.
-                    unsafe {
-                        step(&mut a, ahead, b.wrapping_add(ahead * tile.b_stride), &mut sums)
-                    };
+                for later in 0..W::STEPS {
+                    let b = b.wrapping_add(later * tile.b_stride);
+                    // SAFETY: as promised by the caller, for each of the steps that are left.
+                    unsafe { step(&mut a, later, b, &mut sums) };
                 }
                 a.advance(W::STEPS);
                 b = b.wrapping_add(W::STEPS * tile.b_stride);
@@ -225,6 +224,35 @@ unsafe fn store<const VECTORS: usize>(
                 }
             };
             _mm512_mask_storeu_ps(c, mask, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_end_where_lines_do() {
+        let lines = |lengths: &[usize]| -> Vec<usize> {
+            let line =
+                |(i, &length): (usize, &usize)| (0..length).map(move |j| 10_000 * i + 32 * j);
+            lengths.iter().enumerate().flat_map(line).collect()
+        };
+        for (lengths, cols, expected) in [
+            (&[14, 14][..], 32, 14),
+            (&[13, 13, 13], 32, 13),
+            (&[28, 28], 32, 14),
+            (&[16, 16], 32, 8),
+            (&[5, 5, 5], 32, 10),
+            (&[5], 32, 5),
+            (&[3, 3, 3, 3, 3], 32, 8),
+            (&[5, 5, 5], 16, 8),
+            (&[1000], 32, 14),
+            (&[1], 32, 1),
+            (&[12, 12], 8, 8),
+        ] {
+            assert_eq!(rows_in_place(&lines(lengths), cols), expected, "{lengths:?} {cols}");
         }
     }
 }

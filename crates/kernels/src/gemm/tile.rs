@@ -175,7 +175,7 @@ impl<T: Number> Kernel<T> {
     }
 
     /// How many of the next rows of A, where it is not packed, make a tile that is fast, if C has `cols`
-    /// columns: at least one, unless there is none, and at most [`Kernel::max_rows`].
+    /// columns: at least one and at most [`Kernel::max_rows`].
     pub(crate) fn rows_in_place(self, rows: &[usize], cols: usize) -> usize {
         match self.code {
             #[cfg(target_arch = "x86_64")]
