@@ -1,5 +1,7 @@
 //! The product that all convolutions are: tiles over A in place, B in panels.
 
+use std::ops::Range;
+
 use crate::buffer::{AllocError, Buffer};
 use crate::element::Number;
 use crate::gemm::Matrix;
@@ -93,11 +95,8 @@ pub(super) unsafe fn product<T: Number>(
         let first = block * block_segments;
         let segments = &a.segments[first..a.segments.len().min(first + block_segments)];
         let first_k = first * a.segment_len;
-        let mut first_row = 0;
-        while first_row < a.rows.len() {
-            let end_row = first_row + kernel.rows_in_place(&a.rows[first_row..], cols);
-            let (rows, c_rows) = (&a.rows[first_row..end_row], &c_rows[first_row..end_row]);
-            first_row = end_row;
+        for tile in tiles(kernel, a.rows, cols) {
+            let (rows, c_rows) = (&a.rows[tile.clone()], &c_rows[tile]);
             for col in (0..cols).step_by(kernel.max_cols()) {
                 let tile_cols = kernel.max_cols().min(cols - col);
                 let (b, b_stride) = match b {
@@ -126,11 +125,33 @@ pub(super) unsafe fn product<T: Number>(
                     ahead: Ahead::NOTHING,
                 };
                 // SAFETY: `check` and the assertion on C's end cover every offset, and the kernel has
-                // said how many rows; that C is not accessed elsewhere is promised by the caller.
+                // cut the rows; that C is not accessed elsewhere is promised by the caller.
                 unsafe { kernel.run(&tile) };
             }
         }
     }
+}
+
+/// The rows of each tile.
+fn tiles<T: Number>(
+    kernel: Kernel<T>,
+    rows: &[usize],
+    cols: usize,
+) -> impl Iterator<Item = Range<usize>> {
+    let (mut tile_rows, mut next, mut cut_end) = (0, 0, 0);
+    std::iter::from_fn(move || {
+        if next == rows.len() {
+            return None;
+        }
+        if next == cut_end {
+            let cut_rows;
+            (tile_rows, cut_rows) = kernel.cut_in_place(&rows[next..], cols);
+            cut_end += cut_rows;
+        }
+        let start = next;
+        next = cut_end.min(start + tile_rows);
+        Some(start..next)
+    })
 }
 
 /// Panics if an element that tiles read lies outside of A or B.

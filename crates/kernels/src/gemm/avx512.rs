@@ -22,20 +22,22 @@ pub(super) const ROWS: usize = 14;
 pub(super) const COLS: usize = 32;
 const LANES: usize = 16;
 const HALF_ROWS: usize = first_half(ROWS);
-/// Rows of a line that are enough to see whether its end is near.
-const LONG_LINE: usize = 4 * ROWS;
 
-/// How many of the next rows of A, which is not packed, make a tile that is fast where C has `cols`
-/// columns: of a line of rows at equal distances an even part, or two short lines, or where there are
-/// no such lines an even part of all.
-pub(super) fn rows_in_place(rows: &[usize], cols: usize) -> usize {
+/// How to cut the next rows of A, which is not packed, into tiles that are fast where C has `cols`
+/// columns: the rows of a tile, and the rows that it is for. A line of rows at equal distances is cut
+/// evenly, and two short lines are one tile.
+pub(super) fn cut_in_place(rows: &[usize], cols: usize) -> (usize, usize) {
     if cols <= avx512_narrow::COLS {
-        return even_part(rows.len(), avx512_narrow::ROWS_IN_PLACE);
+        return (even_part(rows.len(), avx512_narrow::ROWS_IN_PLACE), rows.len());
     }
-    match line(&rows[..rows.len().min(LONG_LINE)]) {
-        line @ 4..=HALF_ROWS if cols > LANES => (2 * line).min(rows.len()),
-        line if line > HALF_ROWS && cols > LANES => even_part(line, ROWS),
-        _ => even_part(rows.len(), ROWS),
+    let even = even_part(rows.len(), ROWS);
+    if cols <= LANES {
+        return (even, rows.len());
+    }
+    match line(rows) {
+        ..=3 => (even, even),
+        line @ ..=HALF_ROWS => (2 * line, (2 * line).min(rows.len())),
+        line => (even_part(line, ROWS), line),
     }
 }
 
@@ -240,19 +242,20 @@ mod tests {
             lengths.iter().enumerate().flat_map(line).collect()
         };
         for (lengths, cols, expected) in [
-            (&[14, 14][..], 32, 14),
-            (&[13, 13, 13], 32, 13),
-            (&[28, 28], 32, 14),
-            (&[16, 16], 32, 8),
-            (&[5, 5, 5], 32, 10),
-            (&[5], 32, 5),
-            (&[3, 3, 3, 3, 3], 32, 8),
-            (&[5, 5, 5], 16, 8),
-            (&[1000], 32, 14),
-            (&[1], 32, 1),
-            (&[12, 12], 8, 8),
+            (&[14, 14][..], 32, (14, 14)),
+            (&[13, 13, 13], 32, (13, 13)),
+            (&[28, 28], 32, (14, 28)),
+            (&[16, 16], 32, (8, 16)),
+            (&[5, 5, 5], 32, (10, 10)),
+            (&[5], 32, (10, 5)),
+            (&[3, 3, 3, 3, 3], 32, (8, 8)),
+            (&[2, 28], 32, (10, 10)),
+            (&[5, 5, 5], 16, (8, 15)),
+            (&[1000], 32, (14, 1000)),
+            (&[1], 32, (1, 1)),
+            (&[12, 12], 8, (8, 24)),
         ] {
-            assert_eq!(rows_in_place(&lines(lengths), cols), expected, "{lengths:?} {cols}");
+            assert_eq!(cut_in_place(&lines(lengths), cols), expected, "{lengths:?} {cols}");
         }
     }
 }

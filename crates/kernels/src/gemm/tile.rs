@@ -174,13 +174,14 @@ impl<T: Number> Kernel<T> {
         }
     }
 
-    /// How many of the next rows of A, where it is not packed, make a tile that is fast, if C has `cols`
-    /// columns: at least one and at most [`Kernel::max_rows`].
-    pub(crate) fn rows_in_place(self, rows: &[usize], cols: usize) -> usize {
+    /// How to cut the next rows of A, where it is not packed, into tiles that are fast, if C has `cols`
+    /// columns: the rows of a tile, at most [`Kernel::max_rows`], and the rows that it is for, at least
+    /// one.
+    pub(crate) fn cut_in_place(self, rows: &[usize], cols: usize) -> (usize, usize) {
         match self.code {
             #[cfg(target_arch = "x86_64")]
-            Code::Avx512(_) => avx512::rows_in_place(rows, cols),
-            _ => even_part(rows.len(), self.max_rows()),
+            Code::Avx512(_) => avx512::cut_in_place(rows, cols),
+            _ => (even_part(rows.len(), self.max_rows()), rows.len()),
         }
     }
 
