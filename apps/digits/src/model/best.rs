@@ -9,7 +9,7 @@ use tapeflow as tf;
 use tf::nn::{self, FusedBatchNorm, Padding};
 use tf::{DType, Tensor, Variable};
 
-use super::{CLASSES, SIZE, max_pool};
+use super::{CLASSES, PIXELS, SIZE, max_pool};
 
 /// How many towers there are, and so how many images of each digit [`loss`] reads.
 pub const TOWERS: usize = 3;
@@ -93,7 +93,7 @@ fn towers(variables: &[Variable]) -> impl Iterator<Item = Tower<'_>> {
 /// The scores, `[n, 10]`, of images `[n, 28, 28, 1]`: the mean of the towers'.
 pub fn logits(variables: &[Variable], images: &Tensor) -> tf::Result<Tensor> {
     static TURNS: LazyLock<[Tensor; TOWERS - 1]> = LazyLock::new(|| DEGREES.map(turn));
-    let pixels = tf::reshape(images, [-1, (SIZE * SIZE) as i64])?;
+    let pixels = tf::reshape(images, [-1, PIXELS as i64])?;
     let turned = |turn| tf::reshape(tf::matmul(&pixels, turn)?, [-1, SIZE as i64, SIZE as i64, 1]);
     let views = std::iter::once(Ok(images.clone())).chain(TURNS.iter().map(turned));
     mean(towers(variables).zip(views).map(|(tower, view)| tower.logits(&view?)))
@@ -102,7 +102,6 @@ pub fn logits(variables: &[Variable], images: &Tensor) -> tf::Result<Tensor> {
 /// The matrix that turns images, as rows of pixels, clockwise about their middle: each new pixel is
 /// interpolated between four old ones, which are zero outside of the image.
 fn turn(degrees: f32) -> Tensor {
-    const PIXELS: usize = SIZE * SIZE;
     let (sin, cos) = degrees.to_radians().sin_cos();
     let middle = (SIZE - 1) as f32 / 2.0;
     let mut matrix = vec![0.0; PIXELS * PIXELS];
@@ -232,9 +231,9 @@ mod tests {
     fn a_quarter_turn_moves_pixels_and_a_small_one_spreads_them() {
         // One pixel above and to the right of the middle.
         let (row, col) = (SIZE / 2 - 3, SIZE / 2 + 5);
-        let mut image = vec![0.0f32; SIZE * SIZE];
+        let mut image = vec![0.0f32; PIXELS];
         image[row * SIZE + col] = 1.0;
-        let image = Tensor::from_slice(&image, [1, SIZE * SIZE]).unwrap();
+        let image = Tensor::from_slice(&image, [1, PIXELS]).unwrap();
         let turned = |degrees: f32| -> Vec<f32> {
             tf::matmul(&image, turn(degrees)).unwrap().to_vec().unwrap()
         };

@@ -11,6 +11,8 @@ use crate::cli::ModelName;
 
 /// Height and width of the images that the networks read, in pixels.
 pub const SIZE: usize = 28;
+/// Their pixels.
+pub const PIXELS: usize = SIZE * SIZE;
 /// Digits 0 to 9.
 pub const CLASSES: usize = 10;
 

@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 
 use super::error::{ApiError, Code};
 use super::metrics::{Gauge, Held, Metrics};
-use super::servable::{LARGEST_BATCH, PIXELS, Servable};
-use crate::model::CLASSES;
+use super::servable::{LARGEST_BATCH, Servable};
+use crate::model::{CLASSES, PIXELS};
 
 /// How long a batch waits for requests that are already being read.
 const PATIENCE: Duration = Duration::from_millis(1);

@@ -13,11 +13,9 @@ use tf::{Tensor, nn};
 use super::log::{Event, Log};
 use super::metrics::Metrics;
 use crate::failure::Failure;
-use crate::model::{CLASSES, Model, SIZE};
+use crate::model::{CLASSES, Model, PIXELS, SIZE};
 use crate::model_file;
 
-/// Pixels of an image.
-pub const PIXELS: usize = SIZE * SIZE;
 /// The most images that the network reads at once.
 pub const LARGEST_BATCH: usize = 64;
 /// TensorFlow Serving's versions are signed.

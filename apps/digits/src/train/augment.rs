@@ -3,9 +3,8 @@
 use tapeflow as tf;
 use tf::{DType, Tensor, random};
 
-use crate::model::SIZE;
+use crate::model::{PIXELS, SIZE};
 
-const PIXELS: usize = SIZE * SIZE;
 /// A bend is given by the shifts of so many points along each side, which lie
 /// [`SPACING`] pixels apart.
 const GRID: usize = 7;
