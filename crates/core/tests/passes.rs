@@ -78,7 +78,7 @@ fn train(passes: Passes) -> (Vec<f32>, String) {
 }
 
 /// Passes for what the lesson has not.
-const BEYOND_THE_LESSON: [&str; 1] = ["batch_norm_relu_pool"];
+const BEYOND_THE_LESSON: [&str; 2] = ["batch_norm_relu_pool", "batch_norm_conv"];
 
 #[test]
 fn each_pass_fires_on_the_lesson_and_the_results_agree() {
@@ -127,37 +127,45 @@ fn fusing_is_seen_in_the_graph() {
     assert!(concrete.peak_memory() > 0);
 }
 
-/// A block of a deeper network: convolution, batch normalisation, relu and, if asked for, pooling;
-/// the loss and all gradients of two steps.
-fn train_block(pool: bool, passes: Passes) -> (Vec<f32>, String, String) {
+/// A deeper network of blocks, each of convolution, batch normalisation, relu and, where `pooled` says
+/// so, pooling: the losses of two steps and what the variables hold then.
+fn train_blocks(pooled: &[bool], passes: Passes) -> (Vec<f32>, String, String) {
     let normal = |seed: i64, shape: [usize; 4]| {
         let value = random::stateless_normal(shape, [seed, 0], 0.0, 0.5, DType::Float32);
         Variable::new(value.unwrap())
     };
-    let filters = normal(1, [3, 3, 2, 9]);
-    let [scale, offset, mean, variance] = [1.5f32, 0.25, 0.0, 1.0].map(|x| Variable::new([x; 9]));
-    let weights = [filters.clone(), scale.clone(), offset.clone()];
+    let blocks: Vec<[Variable; 5]> = (0..pooled.len())
+        .map(|block| {
+            let filters = normal(block as i64 + 1, [3, 3, if block == 0 { 2 } else { 16 }, 16]);
+            let [scale, offset, mean, variance] =
+                [1.5f32, 0.25, 0.0, 1.0].map(|x| Variable::new([x; 16]));
+            [filters, scale, offset, mean, variance]
+        })
+        .collect();
+    let weights: Vec<Variable> = blocks.iter().flat_map(|block| &block[..3]).cloned().collect();
     let step = function(|x: Tensor| {
         let tape = GradientTape::new();
-        tape.watch(&x);
-        let y = nn::conv2d(&x, &filters, 1, nn::Padding::Same)?;
-        let op = nn::FusedBatchNorm { exponential_avg_factor: 0.1, ..Default::default() };
-        let running = (&mean.value(), &variance.value());
-        let (y, new_mean, new_variance) = op.call(y, &scale, &offset, Some(running))?;
-        mean.assign(new_mean)?;
-        variance.assign(new_variance)?;
-        let y = nn::relu(y)?;
-        let y = if pool { nn::max_pool(y, 2, 2, nn::Padding::Same)? } else { y };
+        let mut y = x;
+        for ([filters, scale, offset, mean, variance], &pooled) in blocks.iter().zip(pooled) {
+            y = nn::conv2d(&y, filters, 1, nn::Padding::Same)?;
+            let op = nn::FusedBatchNorm { exponential_avg_factor: 0.1, ..Default::default() };
+            let running = (&mean.value(), &variance.value());
+            let (normalized, new_mean, new_variance) = op.call(y, scale, offset, Some(running))?;
+            mean.assign(new_mean)?;
+            variance.assign(new_variance)?;
+            y = nn::relu(normalized)?;
+            y = if pooled { nn::max_pool(y, 2, 2, nn::Padding::Same)? } else { y };
+        }
         let loss = math::reduce_sum(math::square(y)?, ..)?;
         let gradients = tape.gradient(&loss, &weights)?;
-        SGD::new(1e-3).apply_gradients(gradients.iter().zip(&weights))?;
+        SGD::new(1e-4).apply_gradients(gradients.iter().zip(&weights))?;
         Ok(loss)
     });
     let step = step.with_passes(passes);
-    let x = normal(2, [3, 8, 8, 2]).value();
+    let x = normal(99, [9, 8, 8, 2]).value();
     let mut values: Vec<f32> =
         (0..2).map(|_| step.call(x.clone()).unwrap().to_scalar().unwrap()).collect();
-    for variable in weights.iter().chain([&mean, &variance]) {
+    for variable in blocks.iter().flatten() {
         values.extend(variable.value().to_vec::<f32>().unwrap());
     }
     (values, step.explain(), step.graph())
@@ -166,15 +174,15 @@ fn train_block(pool: bool, passes: Passes) -> (Vec<f32>, String, String) {
 #[test]
 fn batch_normalisation_takes_relu_and_pooling_along() {
     for pool in [false, true] {
-        let (plain, _, _) = train_block(pool, Passes::none());
-        let (fused, notes, graph) = train_block(pool, Passes::all());
+        let (plain, _, _) = train_blocks(&[pool], Passes::none());
+        let (fused, notes, graph) = train_blocks(&[pool], Passes::all());
         let note = if pool { "nn.relu + nn.max_pool, and back" } else { "nn.relu, and back" };
         assert!(notes.contains(&format!("nn.fused_batch_norm + {note}")), "{notes}");
         for op in ["nn.relu(", "nn.relu_grad(", "nn.max_pool(", "nn.max_pool_grad("] {
             assert!(!graph.contains(op), "{op} is left:\n{graph}");
         }
         let (without, notes, _) =
-            train_block(pool, Passes::all().without("batch_norm_relu_pool").unwrap());
+            train_blocks(&[pool], Passes::all().without("batch_norm_relu_pool").unwrap());
         assert!(!notes.contains("nn.fused_batch_norm +"), "{notes}");
         for (i, plain) in plain.iter().enumerate() {
             for values in [&fused, &without] {
@@ -183,6 +191,141 @@ fn batch_normalisation_takes_relu_and_pooling_along() {
             }
         }
     }
+}
+
+#[test]
+fn batch_normalisation_goes_on_into_convolutions() {
+    let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+    for pooled in [&[false, true][..], &[true, false, false]] {
+        let (apart, _, _) = train_blocks(pooled, Passes::all().without("batch_norm_conv").unwrap());
+        let (fused, notes, graph) = train_blocks(pooled, Passes::all());
+        assert_eq!(bits(fused), bits(apart));
+        for note in [
+            "nn.fused_batch_norm_relu_grad, and on to the filters\n",
+            "nn.fused_batch_norm_relu_grad, and on to the filters and images\n",
+            "nn.fused_batch_norm_relu + nn.conv2d, and the gradients of that\n",
+        ] {
+            assert!(notes.contains(note), "{note} is not in\n{notes}");
+        }
+        let back = "nn.fused_conv2d_batch_norm_grad(";
+        assert_eq!(graph.matches(back).count(), pooled.len(), "{graph}");
+        for op in ["nn.conv2d_backprop_filter(", "nn.conv2d_backprop_input(", "relu_grad("] {
+            assert!(!graph.contains(op), "{op} is left:\n{graph}");
+        }
+    }
+}
+
+/// Two convolutions, each with normalisation and relu behind: the result of each and what relu makes of
+/// it.
+fn two_layers(x: &Tensor, filters: [&Tensor; 2], conv: &nn::Conv2D) -> Result<[Tensor; 4]> {
+    let layer = |x: &Tensor, filters: &Tensor| {
+        let y = conv.clone().call(x, filters)?;
+        let op = nn::FusedBatchNorm { data_format: conv.data_format, ..Default::default() };
+        let number = array::ones([16], DType::Float32)?;
+        let (normalized, _, _) = op.call(&y, &number, &number, None)?;
+        Ok::<_, tapeflow_core::Error>([y, nn::relu(normalized)?])
+    };
+    let [first, images] = layer(x, filters[0])?;
+    let [second, result] = layer(&images, filters[1])?;
+    Ok([first, images, second, result])
+}
+
+/// Compares a function compiled and eager, and says what `batch_norm_conv` did: whether images are
+/// normalised on their way in, and whether gradients go on to filters and images, and to filters alone.
+fn normalised_on_the_way(step: impl Fn(Tensor) -> Result<Vec<Tensor>>, x: &Tensor) -> [bool; 3] {
+    let floats = |y: &Tensor| array::cast(y, DType::Float32).unwrap().to_vec::<f32>().unwrap();
+    let wanted = step(x.clone()).unwrap();
+    let compiled = function(step);
+    for (got, wanted) in compiled.call(x.clone()).unwrap().iter().zip(&wanted) {
+        let bound = if got.dtype() == DType::Float32 { 1e-4 } else { 5e-2 };
+        for (got, wanted) in floats(got).into_iter().zip(floats(wanted)) {
+            assert!((got - wanted).abs() < bound * (1.0 + wanted.abs()), "{got} {wanted}");
+        }
+    }
+    let notes = compiled.explain();
+    ["+ nn.conv2d", "to the filters and images\n", "to the filters\n"]
+        .map(|note| notes.contains(note))
+}
+
+#[test]
+fn what_else_reads_normalised_images_or_gradients_keeps_them() {
+    let normal = |seed: i64, shape: [usize; 4]| {
+        random::stateless_normal(shape, [seed, 2], 0.0, 0.1, DType::Float32).unwrap()
+    };
+    let x = normal(1, [8, 4, 4, 16]);
+    let filters = [2, 3].map(|seed| Variable::new(normal(seed, [3, 3, 16, 16])));
+    let conv = nn::Conv2D::new(1, nn::Padding::Same);
+    // What is asked for besides the gradients of the filters, and which filters the layers have.
+    type More = fn(&[Tensor; 4]) -> Result<Option<Tensor>>;
+    let nothing: More = |_| Ok(None);
+    let images: More = |[_, images, ..]| Ok(Some(images.clone()));
+    let other_conv: More = |[_, images, ..]| {
+        let filters = array::ones([3, 3, 16, 1], DType::Float32)?;
+        nn::conv2d(images, filters, 1, nn::Padding::Same).map(Some)
+    };
+    for (more, gradient_of_second, which, wanted) in [
+        (nothing, false, [0, 1], [true; 3]),
+        (nothing, false, [0, 0], [true; 3]),
+        (images, false, [0, 1], [false, true, true]),
+        (other_conv, false, [0, 1], [false, true, true]),
+        (nothing, true, [0, 1], [false, false, true]),
+    ] {
+        let step = |x: Tensor| {
+            let tape = GradientTape::new();
+            let [first, second] = which.map(|index| filters[index].value());
+            [&first, &second].into_iter().for_each(|filters| tape.watch(filters));
+            let layers = two_layers(&x, [&first, &second], &conv)?;
+            let loss = math::reduce_sum(math::square(&layers[3])?, ..)?;
+            let mut sources = vec![&first, &second];
+            sources.extend(gradient_of_second.then_some(&layers[2]));
+            let gradients = tape.gradient(&loss, &sources)?.into_iter().flatten();
+            Ok(gradients.chain(more(&layers)?).collect())
+        };
+        assert_eq!(normalised_on_the_way(step, &x), wanted, "{which:?}");
+    }
+}
+
+#[test]
+fn what_is_normalised_on_the_way() {
+    let same = || nn::Conv2D::new(1, nn::Padding::Same);
+    let nchw = || nn::Conv2D { data_format: nn::DataFormat::Nchw, ..same() };
+    for (conv, size, images, dtype, wanted) in [
+        (same(), 3, 8, DType::Float32, [true; 3]),
+        // By the filters' rows, not by images, where these are few.
+        (same(), 3, 2, DType::Float32, [false; 3]),
+        (same(), 3, 8, DType::BFloat16, [false; 3]),
+        // A matrix product.
+        (same(), 1, 8, DType::Float32, [false; 3]),
+        // Strides do not keep the gradient from the filters.
+        (nn::Conv2D::new(2, nn::Padding::Same), 3, 8, DType::Float32, [false, false, true]),
+        (nchw(), 3, 8, DType::Float32, [false; 3]),
+    ] {
+        let normal = |seed: i64, shape: [usize; 4]| {
+            random::stateless_normal(shape, [seed, 2], 0.0, 0.2, dtype).unwrap()
+        };
+        let x = normal(1, [images, 16, 16, 16]);
+        let filters = [2, 3].map(|seed| Variable::new(normal(seed, [size, size, 16, 16])));
+        let step = |x: Tensor| {
+            let tape = GradientTape::new();
+            let [first, second] = filters.each_ref().map(Variable::value);
+            let [.., y] = two_layers(&x, [&first, &second], &conv)?;
+            let loss = math::reduce_mean(math::square(y)?, ..)?;
+            let gradients = tape.gradient(&loss, &filters)?;
+            Ok(gradients.into_iter().flatten().chain([loss]).collect())
+        };
+        let what = format!("{conv:?} {size} {images} {dtype}");
+        assert_eq!(normalised_on_the_way(step, &x), wanted, "{what}");
+    }
+    // Without gradients, and by given statistics.
+    let x = random::stateless_normal([2, 6, 6, 16], [1, 2], 0.0, 0.2, DType::Float32).unwrap();
+    let filters = array::ones([3, 3, 16, 4], DType::Float32).unwrap();
+    let number = array::ones([16], DType::Float32).unwrap();
+    let inference = |x: Tensor| {
+        let op = nn::FusedBatchNorm { is_training: false, ..Default::default() };
+        let (y, _, _) = op.call(x, &number, &number, Some((&number, &number)))?;
+        Ok(vec![same().call(nn::relu(y)?, &filters)?])
+    };
+    assert_eq!(normalised_on_the_way(inference, &x), [true, false, false]);
 }
 
 #[test]

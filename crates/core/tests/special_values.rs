@@ -205,6 +205,29 @@ fn batch_normalisation_with_pooling_and_its_gradients() {
 }
 
 #[test]
+fn normalisation_between_convolutions_and_its_gradients() {
+    everywhere(|[x, filters, numbers, dy]| {
+        let (x, dy) = (values(&[8, 4, 4, 2], 1, x), values(&[8, 4, 4, 16], 4, dy));
+        let first = values(&[3, 3, 2, 16], 2, filters);
+        let second = values(&[3, 3, 16, 16], 3, 1.0);
+        let number = values(&[16], 5, numbers);
+        agree("batch_norm_conv", || {
+            let tape = GradientTape::new();
+            let sources = [first.clone(), second.clone(), number.clone()];
+            sources.iter().for_each(|source| tape.watch(source));
+            let mut y = x.clone();
+            for filters in [&first, &second] {
+                y = nn::conv2d(&y, filters, 1, nn::Padding::Same)?;
+                y = nn::relu(nn::fused_batch_norm(y, &number, &number)?.0)?;
+            }
+            let loss = math::reduce_sum(math::multiply(&y, &dy)?, ..)?;
+            let gradients = tape.gradient(&loss, &sources)?;
+            Ok([vec![y], gradients.into_iter().flatten().collect()].concat())
+        });
+    });
+}
+
+#[test]
 fn updates_of_variables() {
     everywhere(|[w, g]| {
         let gradient = values(&[40], 5, g);

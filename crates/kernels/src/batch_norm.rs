@@ -8,8 +8,10 @@
 //! Statistics are in the accumulator type, `f32` for the 16-bit floats.
 //!
 //! Relu and max pooling may follow in the same sweep, and are undone in that of the gradients
-//! ([`Upstream`]).
+//! ([`Upstream`]). Either sweep can be part of a convolution's
+//! ([`conv::normalized`](crate::conv::normalized)).
 
+mod gradient;
 mod relu;
 mod upstream;
 
@@ -20,8 +22,12 @@ use crate::conv::for_each_piece;
 use crate::element::{Float, Number};
 use crate::lanes::{for_each_lanes, load};
 use crate::parallel::{SharedMut, for_each_chunk_mut};
+use crate::prefetch::ask_ahead;
 use crate::simd::{Level, vectorize};
 
+pub(crate) use gradient::InputGradient;
+pub use gradient::{normalize_grad, normalize_grad_sums};
+pub(crate) use relu::NormalizedRelu;
 pub use relu::{normalize_max_pool, normalize_relu};
 pub use upstream::Upstream;
 
@@ -68,9 +74,9 @@ impl Blocks {
         block * self.block_len..self.len.min((block + 1) * self.block_len)
     }
 
-    /// The parts of a block.
-    fn parts(self, block: usize) -> impl Iterator<Item = Range<usize>> {
-        let Range { start, end } = self.range(block);
+    /// A range of elements, in parts; which may begin anywhere unless a pooling tells its parts by where
+    /// they begin.
+    fn parts(self, Range { start, end }: Range<usize>) -> impl Iterator<Item = Range<usize>> {
         (start..end).step_by(self.part_len).map(move |at| at..end.min(at + self.part_len))
     }
 
@@ -155,7 +161,7 @@ pub fn moments<T: Float>(
 #[inline(always)]
 fn block_moments<T: Float>(x: &[T], [mean, distances, squares]: [&mut [T::Accumulator]; 3]) {
     let channels = mean.len();
-    for_each_lanes!(channels, channel, N => {
+    for_each_lanes!(wide channels, channel, N => {
         let sums = moments_lanes::<T, N>(x, channels, channel);
         for (to, from) in [&mut *mean, &mut *distances, &mut *squares].into_iter().zip(sums) {
             to[channel..][..N].copy_from_slice(&from);
@@ -171,6 +177,7 @@ fn moments_lanes<T: Float, const N: usize>(
 ) -> [[T::Accumulator; N]; 3] {
     let [mut mean, mut distances, mut squares] = [[T::Accumulator::ZERO; N]; 3];
     for row in x.chunks_exact(channels) {
+        ask_ahead::<T, N>(row, channel);
         let row: [T; N] = load(row, channel);
         for i in 0..N {
             mean[i] = mean[i].add(row[i].to_accumulator());
@@ -214,18 +221,6 @@ pub fn normalize<T: Float>(
     offset: &[T::Accumulator],
     y: &mut [T],
 ) -> Result<(), AllocError> {
-    normalize_then(level, x, statistics, (scale, offset), |value| value, y)
-}
-
-/// [`normalize`], and `then` on every element.
-fn normalize_then<T: Float>(
-    level: Level,
-    x: &[T],
-    statistics: Statistics<'_, T::Accumulator>,
-    (scale, offset): (&[T::Accumulator], &[T::Accumulator]),
-    then: impl Fn(T) -> T + Copy + Sync,
-    y: &mut [T],
-) -> Result<(), AllocError> {
     let channels = offset.len();
     let blocks = Blocks::new(x.len(), channels);
     assert_eq!(y.len(), x.len(), "batch_norm: output");
@@ -234,7 +229,7 @@ fn normalize_then<T: Float>(
     let numbers = [statistics.mean, factors.as_slice(), offset];
     for_each_chunk_mut(y, blocks.block_len, |block, y| {
         let x = &x[blocks.range(block)];
-        vectorize!(for T, level, || normalize_rows(x, numbers, then, y));
+        vectorize!(for T, level, || normalize_rows(x, numbers, |value| value, y));
     });
     Ok(())
 }
@@ -248,10 +243,11 @@ fn normalize_rows<T: Float>(
     y: &mut [T],
 ) {
     let channels = numbers[0].len();
-    for_each_lanes!(channels, channel, N => {
+    for_each_lanes!(wide channels, channel, N => {
         let [mean, factors, offset] =
             numbers.map(|numbers| load::<T::Accumulator, N>(numbers, channel));
         for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
+            ask_ahead::<T, N>(x, channel);
             let x: [T; N] = load(x, channel);
             let y: &mut [T] = &mut y[channel..][..N];
             for i in 0..N {
@@ -270,161 +266,4 @@ fn products<A: Number>(a: &[A], b: &[A]) -> Result<Buffer, AllocError> {
         *out = a.mul(b);
     }
     Ok(out)
-}
-
-/// The gradients of [`normalize`] with respect to scale and offset: the sums of
-/// `dy * (x - mean) * inverse_deviation` and of `dy` into `dscale` and `doffset`.
-///
-/// # Errors
-/// [`AllocError`] when there is no memory for the sums of the blocks.
-///
-/// # Panics
-/// If the lengths do not fit each other, or there is no channel.
-pub fn normalize_grad_sums<T: Float>(
-    level: Level,
-    dy: Upstream<'_, T>,
-    x: &[T],
-    statistics: Statistics<'_, T::Accumulator>,
-    dscale: &mut [T::Accumulator],
-    doffset: &mut [T::Accumulator],
-) -> Result<(), AllocError> {
-    let channels = statistics.mean.len();
-    let blocks = dy.blocks(x.len(), channels);
-    assert_eq!((dscale.len(), doffset.len()), (channels, channels), "batch_norm: gradients");
-    let sums = blocks.sums(dy.scratch_len(&blocks), |block, [dscale, doffset], scratch| {
-        dscale.fill(T::Accumulator::ZERO);
-        doffset.fill(T::Accumulator::ZERO);
-        for part in blocks.parts(block) {
-            let x = &x[part.clone()];
-            let dy = dy.part(level, statistics, x, part, scratch);
-            vectorize!(for T, level, || add_grad_sums(dy, x, statistics.mean, dscale, doffset));
-        }
-    })?;
-    let parts = || sums.as_slice::<T::Accumulator>().chunks_exact(2 * channels);
-    let total = |index: usize| parts().map(|part| part[index].to_f64()).sum::<f64>();
-    for channel in 0..channels {
-        let inverse = statistics.inverse_deviation[channel].to_f64();
-        dscale[channel] = T::Accumulator::from_f64(total(channel) * inverse);
-        doffset[channel] = T::Accumulator::from_f64(total(channels + channel));
-    }
-    Ok(())
-}
-
-/// Adds the sums of `dy * (x - mean)` and of `dy` over rows.
-#[inline(always)]
-fn add_grad_sums<T: Float>(
-    dy: &[T],
-    x: &[T],
-    mean: &[T::Accumulator],
-    products: &mut [T::Accumulator],
-    sums: &mut [T::Accumulator],
-) {
-    let channels = mean.len();
-    for_each_lanes!(channels, channel, N => {
-        let [mean, mut product, mut sum] = [mean, &*products, &*sums]
-            .map(|numbers| load::<T::Accumulator, N>(numbers, channel));
-        for (dy, x) in dy.chunks_exact(channels).zip(x.chunks_exact(channels)) {
-            let (dy, x): ([T; N], [T; N]) = (load(dy, channel), load(x, channel));
-            for i in 0..N {
-                let dy = dy[i].to_accumulator();
-                product[i] = product[i].add(dy.mul(x[i].to_accumulator().sub(mean[i])));
-                sum[i] = sum[i].add(dy);
-            }
-        }
-        products[channel..][..N].copy_from_slice(&product);
-        sums[channel..][..N].copy_from_slice(&sum);
-    });
-}
-
-/// The gradient of [`normalize`] with respect to `x`, into `dx`.
-///
-/// With `sums`, the `dscale` and `doffset` of [`normalize_grad_sums`], the statistics are those of
-/// `x` itself and depend on it:
-/// `scale * inverse_deviation * (dy - mean(dy) - x_hat * mean(dy * x_hat))`, where `x_hat` is the
-/// normalised `x`. Without, they are given: `scale * inverse_deviation * dy`.
-///
-/// # Errors
-/// [`AllocError`] when there is no memory for a few numbers per channel.
-///
-/// # Panics
-/// If the lengths do not fit each other, or there is no channel.
-pub fn normalize_grad<T: Float>(
-    level: Level,
-    dy: Upstream<'_, T>,
-    x: &[T],
-    statistics: Statistics<'_, T::Accumulator>,
-    scale: &[T::Accumulator],
-    sums: Option<[&[T::Accumulator]; 2]>,
-    dx: &mut [T],
-) -> Result<(), AllocError> {
-    let channels = statistics.mean.len();
-    let blocks = dy.blocks(x.len(), channels);
-    assert_eq!(dx.len(), x.len(), "batch_norm: gradient");
-    let factors = products(statistics.inverse_deviation, scale)?;
-    let factors = factors.as_slice::<T::Accumulator>();
-    // dx = (dy - mean_dy - (x - mean) * slope) * factor
-    let numbers = match sums {
-        None => None,
-        Some([dscale, doffset]) => {
-            let mut slopes = products(dscale, statistics.inverse_deviation)?;
-            let mut means = Buffer::from_slice(doffset)?;
-            let per_row = T::Accumulator::from_f64(1.0 / (x.len() / channels) as f64);
-            for sums in [&mut slopes, &mut means] {
-                let sums = sums.as_mut_slice::<T::Accumulator>();
-                sums.iter_mut().for_each(|sum| *sum = sum.mul(per_row));
-            }
-            Some((slopes, means))
-        }
-    };
-    let numbers = numbers
-        .as_ref()
-        .map(|(slopes, means)| [statistics.mean, slopes.as_slice(), means.as_slice(), factors]);
-    let dx = SharedMut::new(dx);
-    for_each_piece(blocks.count(), dy.scratch_len(&blocks), |block, scratch| {
-        for part in blocks.parts(block) {
-            // SAFETY: parts do not overlap.
-            let dx = unsafe { dx.range(part.start, part.end) };
-            let x = &x[part.clone()];
-            let dy = dy.part(level, statistics, x, part, scratch);
-            match numbers {
-                Some(numbers) => vectorize!(for T, level, || block_grad(dy, x, numbers, dx)),
-                None => vectorize!(for T, level, || scale_rows(dy, factors, dx)),
-            }
-        }
-    })
-}
-
-/// `dy * factor` into `dx`, channel by channel.
-#[inline(always)]
-fn scale_rows<T: Float>(dy: &[T], factors: &[T::Accumulator], dx: &mut [T]) {
-    let channels = factors.len();
-    for_each_lanes!(channels, channel, N => {
-        let factors: [T::Accumulator; N] = load(factors, channel);
-        for (dx, dy) in dx.chunks_exact_mut(channels).zip(dy.chunks_exact(channels)) {
-            let dy: [T; N] = load(dy, channel);
-            let dx: &mut [T] = &mut dx[channel..][..N];
-            for i in 0..N {
-                dx[i] = T::from_accumulator(dy[i].to_accumulator().mul(factors[i]));
-            }
-        }
-    });
-}
-
-#[inline(always)]
-fn block_grad<T: Float>(dy: &[T], x: &[T], numbers: [&[T::Accumulator]; 4], dx: &mut [T]) {
-    let channels = numbers[0].len();
-    for_each_lanes!(channels, channel, N => {
-        let [mean, slopes, dy_means, factors] =
-            numbers.map(|numbers| load::<T::Accumulator, N>(numbers, channel));
-        let rows = dy.chunks_exact(channels).zip(x.chunks_exact(channels));
-        for (dx, (dy, x)) in dx.chunks_exact_mut(channels).zip(rows) {
-            let (dy, x): ([T; N], [T; N]) = (load(dy, channel), load(x, channel));
-            let dx: &mut [T] = &mut dx[channel..][..N];
-            for i in 0..N {
-                let share = x[i].to_accumulator().sub(mean[i]).mul(slopes[i]);
-                let centred = dy[i].to_accumulator().sub(dy_means[i]);
-                dx[i] = T::from_accumulator(centred.sub(share).mul(factors[i]));
-            }
-        }
-    });
 }

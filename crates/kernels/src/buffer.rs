@@ -35,7 +35,8 @@ const HUGE_BYTES: usize = 4 << 20;
 /// How many free buffers of each tiny class a thread keeps.
 const TINY_KEPT: usize = 64;
 
-const LINE_BYTES: usize = size_of::<CacheLine>();
+/// Bytes of a line of the caches.
+pub(crate) const LINE_BYTES: usize = size_of::<CacheLine>();
 
 /// The unit of allocation; its alignment is what makes a [`Buffer`] fit every element and vector.
 #[derive(Clone, Copy)]

@@ -19,11 +19,15 @@
 //! (`single_channel`). A 1x1 filter, or one as large as the image, is a plain matrix product. Groups,
 //! and paddings or dilations so large that the zeros would outweigh the image, take the loops of
 //! [`naive`].
+//!
+//! [`fused`] and [`normalized`] take along what stands before and behind a convolution in a network.
 
 mod filter_gradient;
 mod forward;
 pub mod fused;
+mod images;
 mod input_gradient;
+pub mod normalized;
 mod offsets;
 mod places;
 mod product;
@@ -194,7 +198,7 @@ pub fn conv2d_at<T: Number>(
             return gemm_at(level, m, n, k, x, filters, Update::Assign, y);
         }
         match forward::Plan::new(geometry, forward::band_rows(geometry))? {
-            Some(plan) => plan.run(level, x, filters, y),
+            Some(plan) => plan.run(level, &x, filters, y),
             None => {
                 let image = Conv2dGeometry { batch: 1, ..*geometry };
                 let (in_len, out_len) = (geometry.in_image_len(), geometry.out_image_len());
@@ -330,7 +334,8 @@ pub fn conv2d_backprop_filter_at<T: Number>(
         }
         match filter_gradient::Plan::new(geometry)? {
             Some(plan) => {
-                plan.run(level, x, &filter_gradient::InMemory { geometry, dy }, dfilters, &mut [])
+                let dy = filter_gradient::InMemory { geometry, dy };
+                plan.run(level, &x, &dy, dfilters, &mut [])
             }
             None => {
                 naive::conv2d_backprop_filter(geometry, x, dy, dfilters);

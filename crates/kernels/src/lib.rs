@@ -30,6 +30,7 @@ pub mod naive;
 pub mod parallel;
 pub mod philox;
 pub mod pool;
+mod prefetch;
 pub mod reduce;
 pub mod simd;
 pub mod softmax;

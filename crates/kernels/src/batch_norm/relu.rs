@@ -1,11 +1,11 @@
 //! Relu, and max pooling, in the same sweep as normalisation.
 
-use super::{Statistics, normalize_rows, normalize_then, products};
+use super::{Blocks, Statistics, normalize_rows, products};
 use crate::buffer::{AllocError, Buffer};
 use crate::conv::for_each_piece;
 use crate::conv::fused::{BiasRelu, ConvRows, pool_row};
-use crate::element::Float;
-use crate::parallel::SharedMut;
+use crate::element::{Float, Number};
+use crate::parallel::{SharedMut, for_each_chunk_mut};
 use crate::pool::Pool2dGeometry;
 use crate::simd::{Level, vectorize};
 use crate::vecmath;
@@ -38,7 +38,43 @@ pub fn normalize_relu<T: Float>(
     offset: &[T::Accumulator],
     y: &mut [T],
 ) -> Result<(), AllocError> {
-    normalize_then(level, x, statistics, (scale, offset), vecmath::relu, y)
+    let block_len = Blocks::new(x.len(), offset.len()).block_len;
+    assert_eq!(y.len(), x.len(), "batch_norm: output");
+    let normalized = NormalizedRelu::new(level, x, statistics, scale, offset)?;
+    for_each_chunk_mut(y, block_len, |block, y| normalized.write(block * block_len, y));
+    Ok(())
+}
+
+/// What [`normalize_relu`] computes, ready to be written part by part.
+pub(crate) struct NormalizedRelu<'a, T: Number> {
+    level: Level,
+    x: &'a [T],
+    mean: &'a [T::Accumulator],
+    factors: Buffer,
+    offset: &'a [T::Accumulator],
+}
+
+impl<'a, T: Float> NormalizedRelu<'a, T> {
+    /// The arguments are those of [`normalize_relu`].
+    pub(crate) fn new(
+        level: Level,
+        x: &'a [T],
+        statistics: Statistics<'a, T::Accumulator>,
+        scale: &[T::Accumulator],
+        offset: &'a [T::Accumulator],
+    ) -> Result<Self, AllocError> {
+        let mean = statistics.mean;
+        assert_eq!(mean.len(), offset.len(), "batch_norm: mean");
+        let factors = products(statistics.inverse_deviation, scale)?;
+        Ok(Self { level, x, mean, factors, offset })
+    }
+
+    /// Writes whole rows of channels, from the element `start` on.
+    pub(crate) fn write(&self, start: usize, y: &mut [T]) {
+        let x = &self.x[start..][..y.len()];
+        let numbers = [self.mean, self.factors.as_slice(), self.offset];
+        vectorize!(for T, self.level, || normalize_rows(x, numbers, vecmath::relu, y));
+    }
 }
 
 /// [`normalize_relu`] followed by max pooling: the maxima into `y` and their places into `places`,

@@ -7,6 +7,7 @@ use crate::conv::fused::Pooled;
 use crate::element::{Float, Number};
 use crate::lanes::{for_each_lanes, load};
 use crate::pool::Pool2dGeometry;
+use crate::prefetch::ask_ahead;
 use crate::simd::{Level, vectorize};
 use crate::vecmath::relu_grad;
 
@@ -90,6 +91,7 @@ impl<T: Float> Upstream<'_, T> {
             Upstream::ReluMaxPool { dy, places, pool } => {
                 let spread = &mut scratch[..x.len()];
                 let pooled = Pooled { level, pool, dy, places, pixel_stride: pool.channels };
+                debug_assert!(part.start.is_multiple_of(part.len()));
                 let index = part.start / part.len();
                 if in_pairs_of_rows(pool) {
                     let (image, pair) = (index / pool.out_h, index % pool.out_h);
@@ -119,11 +121,13 @@ fn mask<T: Float>(
 ) {
     let channels = scale.len();
     let numbers = [statistics.mean, statistics.inverse_deviation, scale, offset];
-    for_each_lanes!(channels, channel, N => {
+    for_each_lanes!(wide channels, channel, N => {
         let [mean, inverse, scale, offset] =
             numbers.map(|numbers| load::<T::Accumulator, N>(numbers, channel));
         let rows = dy.chunks_exact(channels).zip(x.chunks_exact(channels));
         for (masked, (dy, x)) in masked.chunks_exact_mut(channels).zip(rows) {
+            ask_ahead::<T, N>(dy, channel);
+            ask_ahead::<T, N>(x, channel);
             let (dy, x): ([T; N], [T; N]) = (load(dy, channel), load(x, channel));
             let masked: &mut [T] = &mut masked[channel..][..N];
             for i in 0..N {

@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use super::Conv2dGeometry;
+use super::images::Images;
 use super::offsets::{Offsets, for_each_piece};
 use super::product::{Columns, Rows, product};
-use super::window::{ImageSize, Window};
+use super::window::{Reader, Window};
+use super::{Conv2dGeometry, forward};
 use crate::buffer::{AllocError, Buffer};
 use crate::element::Number;
 use crate::gemm::tile::{COL_GRANULE, even_part};
@@ -33,6 +34,10 @@ pub(super) trait OutputGradient<T>: Sync {
     /// in `scratch` is what the last call for the same piece left there.
     fn rows<'a>(&'a self, image: usize, rows: Range<usize>, scratch: &'a mut [T]) -> &'a [T];
 
+    /// Called when an image has been handed out, with what [`rows`](Self::rows) left in `scratch`: once for
+    /// each of the [`parts`], by pieces that may run at the same time.
+    fn image_done(&self, _image: usize, _scratch: &mut [T]) {}
+
     /// Channels whose gradient is summed over all pixels besides: all or none.
     fn bias_len(&self) -> usize;
 
@@ -49,7 +54,7 @@ pub(super) fn pixel_stride(g: &Conv2dGeometry) -> usize {
 /// channels) for a block of images.
 pub(super) struct Plan {
     geometry: Conv2dGeometry,
-    input: ImageSize,
+    reader: Reader,
     window: Window,
     /// Images of a block, all but the last.
     block_images: usize,
@@ -63,20 +68,12 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// None where the padded input would be mostly zeros, and for groups.
+    /// None where [`forward::reader`] returns none.
     pub(super) fn new(geometry: &Conv2dGeometry) -> Result<Option<Self>, AllocError> {
         let g = *geometry;
-        let input = ImageSize { h: g.in_h, w: g.in_w, c: g.in_c };
-        let window = super::forward::window(&g, 0..g.out_h);
-        if g.groups != 1 || window.len(input).is_none() {
-            return Ok(None);
-        }
-        let stride = window.row_stride(input);
-
-        let filter_bytes = g.filters_len() * size_of::<f32>();
-        let blocks = (MAX_PARTIAL_BYTES / filter_bytes).clamp(1, PIECES).min(g.batch);
+        let Some(reader) = forward::reader(&g) else { return Ok(None) };
+        let stride = reader.row_stride;
         let rows = g.k_h * g.k_w * g.in_c;
-        let piece_rows = rows.div_ceil(PIECES.div_ceil(blocks)).next_multiple_of(WHOLE_TILES);
         let taps = (0..g.k_h).flat_map(|ky| (0..g.k_w).map(move |kx| (ky, kx)));
         let taps_in = taps.flat_map(|(ky, kx)| {
             let tap = ky * g.dilation_h * stride + kx * g.dilation_w * g.in_c;
@@ -84,10 +81,10 @@ impl Plan {
         });
         Ok(Some(Self {
             geometry: g,
-            input,
-            window,
-            block_images: even_part(g.batch, g.batch.div_ceil(blocks)),
-            piece_rows,
+            reader,
+            window: forward::window(&g, 0..g.out_h),
+            block_images: even_part(g.batch, g.batch.div_ceil(blocks(&g))),
+            piece_rows: piece_rows(&g),
             taps_in: Offsets::collect(rows, taps_in)?,
             taps_out: Offsets::collect(rows, (0..rows).map(|row| row * g.out_c))?,
             segments: Offsets::collect(g.out_h, (0..g.out_h).map(|y| y * g.stride_h * stride))?,
@@ -99,7 +96,7 @@ impl Plan {
     pub(super) fn run<T: Number>(
         &self,
         level: Level,
-        x: &[T],
+        x: &dyn Images<T>,
         dy: &impl OutputGradient<T>,
         dfilters: &mut [T],
         dbias: &mut [T],
@@ -124,17 +121,18 @@ impl Plan {
     fn sum_blocks<T: Number>(
         &self,
         level: Level,
-        x: &[T],
+        x: &dyn Images<T>,
         dy: &impl OutputGradient<T>,
         partial: &mut [T],
     ) -> Result<(), AllocError> {
         let g = &self.geometry;
-        let in_place = self.window.is_inside(self.input);
-        let copy_len = if in_place { 0 } else { self.window.rows * self.window.cols * g.in_c };
+        // What tiles read in the other part then begins at a line of the cache.
+        let copy_len = self.reader.scratch_len(self.window.rows, x.in_memory().is_some());
+        let copy_len = copy_len.next_multiple_of(COL_GRANULE);
         let (taps_in, taps_out) = (self.taps_in.as_slice(), self.taps_out.as_slice());
 
         let blocks = g.batch.div_ceil(self.block_images);
-        let parts = taps_in.len().div_ceil(self.piece_rows);
+        let parts = parts(g);
         let (len, bias_len) = (g.filters_len(), dy.bias_len());
         let partial = SharedMut::new(partial);
         for_each_piece(blocks * parts, copy_len + dy.scratch_len(), |piece, scratch| {
@@ -154,8 +152,7 @@ impl Plan {
                     }
                     dy.add_bias(image, sums);
                 }
-                let image_x = &x[image * g.in_image_len()..][..g.in_image_len()];
-                let data = self.window.view(self.input, image_x, copy);
+                let data = self.reader.read(self.window, x, image, copy);
                 for first in (0..g.out_h).step_by(dy.group_rows()) {
                     let group = first..g.out_h.min(first + dy.group_rows());
                     let a = Rows {
@@ -174,9 +171,27 @@ impl Plan {
                     // SAFETY: the part of this block's gradient belongs to this piece alone.
                     unsafe { product(level, a, b, g.out_c, &partial, start, c_rows, add) };
                 }
+                dy.image_done(image, scratch);
             }
         })
     }
+}
+
+/// The blocks of images aimed at.
+fn blocks(g: &Conv2dGeometry) -> usize {
+    let filter_bytes = g.filters_len() * size_of::<f32>();
+    (MAX_PARTIAL_BYTES / filter_bytes).clamp(1, PIECES).min(g.batch)
+}
+
+/// The filter's rows of a piece.
+fn piece_rows(g: &Conv2dGeometry) -> usize {
+    let rows = g.k_h * g.k_w * g.in_c;
+    rows.div_ceil(PIECES.div_ceil(blocks(g))).next_multiple_of(WHOLE_TILES)
+}
+
+/// The pieces that the filter's rows are cut into. Each of them goes over all images of its block.
+pub(super) fn parts(g: &Conv2dGeometry) -> usize {
+    (g.k_h * g.k_w * g.in_c).div_ceil(piece_rows(g))
 }
 
 /// Adds up what the blocks of `block_len` elements have from `offset` on, in their order.

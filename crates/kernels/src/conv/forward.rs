@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use super::Conv2dGeometry;
+use super::images::Images;
 use super::offsets::{Offsets, for_each_piece};
 use super::product::{Columns, Panels, Rows, product};
-use super::window::{ImageSize, Window};
+use super::window::{ImageSize, Reader, Window};
 use crate::buffer::AllocError;
 use crate::element::Number;
 use crate::gemm::Matrix;
@@ -20,7 +21,7 @@ const MAX_PIECE_LEN: usize = 1 << 16;
 /// The offsets of a convolution. A piece of work is a band of output rows of one image.
 pub(super) struct Plan {
     geometry: Conv2dGeometry,
-    input: ImageSize,
+    reader: Reader,
     max_band_rows: usize,
     /// The start of each segment of taps that are read one after the other.
     segments: Offsets,
@@ -43,21 +44,14 @@ pub(super) struct Band<'a, T> {
 }
 
 impl Plan {
-    /// A plan for bands of at most `max_band_rows` output rows. None where the padded input would be
-    /// mostly zeros, and for groups.
+    /// A plan for bands of at most `max_band_rows` output rows; none where [`reader`] returns none.
     pub(super) fn new(
         geometry: &Conv2dGeometry,
         max_band_rows: usize,
     ) -> Result<Option<Self>, AllocError> {
         let g = *geometry;
-        let input = ImageSize { h: g.in_h, w: g.in_w, c: g.in_c };
-        let whole = window(&g, 0..g.out_h);
-        if g.groups != 1 || whole.len(input).is_none() {
-            return Ok(None);
-        }
-        // The whole image reaches beyond the input if any band does, so all are copied or none.
-        let stride = whole.row_stride(input);
-
+        let Some(reader) = reader(&g) else { return Ok(None) };
+        let stride = reader.row_stride;
         let tap = |ky: usize, kx: usize| ky * g.dilation_h * stride + kx * g.dilation_w * g.in_c;
         let (segments, segment_len) = if g.dilation_w == 1 {
             (Offsets::collect(g.k_h, (0..g.k_h).map(|ky| tap(ky, 0)))?, g.k_w * g.in_c)
@@ -70,7 +64,7 @@ impl Plan {
         let len = max_band_rows * g.out_w;
         Ok(Some(Self {
             geometry: g,
-            input,
+            reader,
             max_band_rows,
             segments,
             segment_len,
@@ -83,7 +77,7 @@ impl Plan {
     pub(super) fn run<T: Number>(
         &self,
         level: Level,
-        x: &[T],
+        x: &dyn Images<T>,
         filters: &[T],
         y: &mut [T],
     ) -> Result<(), AllocError> {
@@ -108,7 +102,7 @@ impl Plan {
     pub(super) fn for_each_band<T: Number>(
         &self,
         level: Level,
-        x: &[T],
+        x: &dyn Images<T>,
         filters: &[T],
         bands: usize,
         rows: impl Fn(usize) -> Range<usize> + Sync,
@@ -119,18 +113,13 @@ impl Plan {
         let depth = self.segments.as_slice().len() * self.segment_len;
         let filters = Matrix::row_major(filters, g.out_c);
         let panels = Panels::pack(level, std::iter::once(filters), depth, g.out_c)?;
-        let in_place = window(g, 0..g.out_h).is_inside(self.input);
         let most = window(g, 0..self.max_band_rows);
-        let copy_len = if in_place { 0 } else { most.rows * most.cols * g.in_c };
+        let copy_len = self.reader.scratch_len(most.rows, x.in_memory().is_some());
         for_each_piece(g.batch * bands, copy_len + scratch_len, |piece, scratch| {
             let (image, index) = (piece / bands, piece % bands);
             let rows = rows(index);
             let (copy, scratch) = scratch.split_at_mut(copy_len);
-            let image_x = &x[image * g.in_image_len()..][..g.in_image_len()];
-            let input = match window(g, rows.clone()) {
-                window if in_place => window.view(self.input, image_x, &mut []),
-                window => window.copy(self.input, image_x, copy),
-            };
+            let input = self.reader.read(window(g, rows.clone()), x, image, copy);
             let columns = panels.columns();
             band(Band { plan: self, level, columns, input, image, index, rows }, scratch);
         })
@@ -168,6 +157,12 @@ pub(super) fn band_rows(g: &Conv2dGeometry) -> usize {
 /// The rows of a band where an image has `rows`, each of which reads `row_len` elements.
 pub(super) fn band_rows_of(batch: usize, rows: usize, row_len: usize) -> usize {
     rows.div_ceil(PIECES.div_ceil(batch)).min(MAX_PIECE_LEN / row_len.max(1)).max(1)
+}
+
+/// How the input is read; none where it would be mostly zeros, and for groups.
+pub(super) fn reader(g: &Conv2dGeometry) -> Option<Reader> {
+    let input = ImageSize { h: g.in_h, w: g.in_w, c: g.in_c };
+    Reader::new(window(g, 0..g.out_h), input).filter(|_| g.groups == 1)
 }
 
 /// The input that output rows read.

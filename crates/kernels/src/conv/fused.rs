@@ -109,7 +109,7 @@ pub fn conv2d_bias<T: Number>(
     let group = group_rows::<T>(row_len);
     let (bands, rows) = cut(geometry.out_h, forward::band_rows(geometry));
     let y = SharedMut::new(y);
-    plan.for_each_band(level, x, filters, bands, rows, 0, |band, _| {
+    plan.for_each_band(level, &x, filters, bands, rows, 0, |band, _| {
         let first = (band.image * geometry.out_h + band.rows.start) * row_len;
         for start in band.rows.clone().step_by(group) {
             let rows = start..band.rows.end.min(start + group);
@@ -193,7 +193,7 @@ pub fn conv2d_bias_max_pool<T: Number>(
     let scratch_len = most_rows(group).min(geometry.out_h) * row_len;
     let (bands, pooled_rows) = cut(pool.out_h, band_rows);
     let rows = |band| covered(pool, pooled_rows(band));
-    plan.for_each_band(level, x, filters, bands, rows, scratch_len, |band, scratch| {
+    plan.for_each_band(level, &x, filters, bands, rows, scratch_len, |band, scratch| {
         let pooled = pooled_rows(band.index);
         for start in pooled.clone().step_by(group) {
             let pooled = start..pooled.end.min(start + group);
@@ -315,7 +315,7 @@ pub fn conv2d_backprop_filter_pooled<T: Number>(
     }
     if let Some(plan) = filter_gradient::Plan::new(geometry)? {
         let dy = Pooled { level, pool, dy, places, pixel_stride: pixel_stride(geometry) };
-        return plan.run(level, x, &dy, dfilters, dbias);
+        return plan.run(level, &x, &dy, dfilters, dbias);
     }
     let mut conv = Buffer::uninit_reused(conv_len.saturating_mul(size_of::<T>()))?;
     relu_max_pool_grad(level, pool, dy, places, conv.as_mut_slice::<T>(), dbias)?;

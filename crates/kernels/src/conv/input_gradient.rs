@@ -2,7 +2,7 @@
 
 use super::offsets::{Offsets, for_each_piece};
 use super::product::{Panels, Rows, product};
-use super::window::{ImageSize, Window};
+use super::window::{ImageSize, Reader, Window};
 use super::{Conv2dGeometry, forward};
 use crate::buffer::AllocError;
 use crate::element::Number;
@@ -75,7 +75,7 @@ impl Axis {
 /// A piece of work is a band of one image's positions of one phase.
 pub(super) struct Plan {
     geometry: Conv2dGeometry,
-    output: ImageSize,
+    reader: Reader,
     rows: Axis,
     cols: Axis,
     window: Window,
@@ -92,8 +92,8 @@ impl Plan {
         let rows = Axis::new(g.in_h, g.stride_h, g.k_h, g.dilation_h, g.pad_top)?;
         let cols = Axis::new(g.in_w, g.stride_w, g.k_w, g.dilation_w, g.pad_left)?;
         let window = Window { top: rows.first, left: cols.first, rows: rows.len, cols: cols.len };
-        window.len(output)?;
-        Some(Self { geometry: g, output, rows, cols, window })
+        let reader = Reader::new(window, output)?;
+        Some(Self { geometry: g, reader, rows, cols, window })
     }
 
     pub(super) fn run<T: Number>(
@@ -104,77 +104,133 @@ impl Plan {
         dx: &mut [T],
     ) -> Result<(), AllocError> {
         let dx = SharedMut::new(dx);
-        for y in 0..self.rows.phases() {
-            for x in 0..self.cols.phases() {
-                self.run_phase(level, dy, filters, &dx, (y, x))?;
+        for start_y in 0..self.rows.phases() {
+            for start_x in 0..self.cols.phases() {
+                let phase = Phase::new(self, level, (start_y, start_x), filters)?;
+                let bands = phase.bands();
+                let (pieces, dy_len) = (self.geometry.batch * bands, self.geometry.out_image_len());
+                for_each_piece(pieces, phase.scratch_len(), |piece, scratch| {
+                    let (image, band) = (piece / bands, piece % bands);
+                    let dy = &dy[image * dy_len..][..dy_len];
+                    // SAFETY: the positions of a band belong to this piece alone.
+                    unsafe { phase.band(dy, image, band, &dx, scratch) };
+                })?;
             }
         }
         Ok(())
     }
 
-    /// The gradient of the input positions of one phase.
-    fn run_phase<T: Number>(
+    /// The only phase, where all strides are 1.
+    pub(super) fn only_phase<T: Number>(
         &self,
         level: Level,
-        dy: &[T],
         filters: &[T],
-        dx: &SharedMut<'_, T>,
-        (start_y, start_x): (usize, usize),
-    ) -> Result<(), AllocError> {
-        let (g, window) = (&self.geometry, self.window);
-        let (rows, cols) = (self.rows.count(start_y), self.cols.count(start_x));
-        let band_rows = forward::band_rows_of(g.batch, rows, window.cols * g.out_c);
-        let bands = rows.div_ceil(band_rows);
-        let stride = window.row_stride(self.output);
+    ) -> Result<Phase<'_>, AllocError> {
+        assert_eq!((self.rows.stride, self.cols.stride), (1, 1));
+        Phase::new(self, level, (0, 0), filters)
+    }
+}
 
-        let taps = self.rows.taps(start_y).flat_map(|(ky, shift_y)| {
-            self.cols.taps(start_x).map(move |(kx, shift_x)| ((ky, shift_y), (kx, shift_x)))
+/// What the gradient at the positions of one phase is computed from, in bands of their rows.
+pub(super) struct Phase<'a> {
+    plan: &'a Plan,
+    level: Level,
+    start_y: usize,
+    rows: usize,
+    cols: usize,
+    band_rows: usize,
+    /// The start of each tap, in the window.
+    segments: Offsets,
+    panels: Panels,
+    /// The offset of each position of a band, in the window and in the input.
+    pixels_out: Offsets,
+    pixels_in: Offsets,
+}
+
+impl<'a> Phase<'a> {
+    fn new<T: Number>(
+        plan: &'a Plan,
+        level: Level,
+        (start_y, start_x): (usize, usize),
+        filters: &[T],
+    ) -> Result<Self, AllocError> {
+        let (g, window) = (&plan.geometry, plan.window);
+        let (rows, cols) = (plan.rows.count(start_y), plan.cols.count(start_x));
+        let band_rows = forward::band_rows_of(g.batch, rows, window.cols * g.out_c);
+        let stride = plan.reader.row_stride;
+
+        let taps = plan.rows.taps(start_y).flat_map(|(ky, shift_y)| {
+            plan.cols.taps(start_x).map(move |(kx, shift_x)| ((ky, shift_y), (kx, shift_x)))
         });
         let segments = taps.clone().map(|((_, shift_y), (_, shift_x))| {
             let (row, col) = (shift_y - window.top, shift_x - window.left);
             row as usize * stride + col as usize * g.out_c
         });
-        let segments = Offsets::collect(g.k_h * g.k_w, segments)?;
         let matrices = taps.map(|((ky, _), (kx, _))| {
             let filters = &filters[(ky * g.k_w + kx) * g.in_c * g.out_c..];
             Matrix::row_major(filters, g.out_c).transposed()
         });
-        let panels = Panels::pack(level, matrices, g.out_c, g.in_c)?;
 
-        // The offset of each position of a band, in the window and in the input.
         let positions = (0..band_rows).flat_map(|row| (0..cols).map(move |col| (row, col)));
         let pixels_out = positions.clone().map(|(row, col)| row * stride + col * g.out_c);
         let pixels_in = positions.map(|(row, col)| {
             let (in_y, in_x) = (start_y + row * g.stride_h, start_x + col * g.stride_w);
             (in_y * g.in_w + in_x) * g.in_c
         });
-        let pixels_out = Offsets::collect(band_rows * cols, pixels_out)?;
-        let pixels_in = Offsets::collect(band_rows * cols, pixels_in)?;
-
-        let in_place = window.is_inside(self.output);
-        let (_, most_rows) = self.rows.window(start_y, 0, band_rows);
-        let scratch_len = if in_place { 0 } else { most_rows * window.cols * g.out_c };
-        for_each_piece(g.batch * bands, scratch_len, |piece, scratch| {
-            let (image, first) = (piece / bands, piece % bands * band_rows);
-            let band_len = band_rows.min(rows - first);
-            let (top, window_rows) = self.rows.window(start_y, first, band_len);
-            let window = Window { top, rows: window_rows, ..window };
-            let image_dy = &dy[image * g.out_image_len()..][..g.out_image_len()];
-            let data = match in_place {
-                true => window.view(self.output, image_dy, &mut []),
-                false => window.copy(self.output, image_dy, scratch),
-            };
-            let a = Rows {
-                data,
-                rows: &pixels_out.as_slice()[..band_len * cols],
-                segments: segments.as_slice(),
-                segment_len: g.out_c,
-                step: 1,
-            };
-            let start = image * g.in_image_len() + first * g.stride_h * g.in_w * g.in_c;
-            let c_rows = &pixels_in.as_slice()[..band_len * cols];
-            // SAFETY: the positions of a band belong to this piece alone.
-            unsafe { product(level, a, panels.columns(), g.in_c, dx, start, c_rows, false) };
+        Ok(Self {
+            plan,
+            level,
+            start_y,
+            rows,
+            cols,
+            band_rows,
+            segments: Offsets::collect(g.k_h * g.k_w, segments)?,
+            panels: Panels::pack(level, matrices, g.out_c, g.in_c)?,
+            pixels_out: Offsets::collect(band_rows * cols, pixels_out)?,
+            pixels_in: Offsets::collect(band_rows * cols, pixels_in)?,
         })
+    }
+
+    /// The bands of an image.
+    pub(super) fn bands(&self) -> usize {
+        self.rows.div_ceil(self.band_rows)
+    }
+
+    /// Elements of scratch that [`band`](Self::band) needs.
+    pub(super) fn scratch_len(&self) -> usize {
+        let (_, most_rows) = self.plan.rows.window(self.start_y, 0, self.band_rows);
+        self.plan.reader.scratch_len(most_rows, true)
+    }
+
+    /// The gradient at the positions of one band of an image, into `dx`, where all images are; `dy` is
+    /// this one's.
+    ///
+    /// # Safety
+    /// No other thread may access these positions.
+    pub(super) unsafe fn band<T: Number>(
+        &self,
+        dy: &[T],
+        image: usize,
+        band: usize,
+        dx: &SharedMut<'_, T>,
+        scratch: &mut [T],
+    ) {
+        let Plan { geometry: g, reader, rows, window, .. } = self.plan;
+        let first = band * self.band_rows;
+        let band_rows = self.band_rows.min(self.rows - first);
+        let (top, window_rows) = rows.window(self.start_y, first, band_rows);
+        let data = reader.read(Window { top, rows: window_rows, ..*window }, &dy, 0, scratch);
+        let a = Rows {
+            data,
+            rows: &self.pixels_out.as_slice()[..band_rows * self.cols],
+            segments: self.segments.as_slice(),
+            segment_len: g.out_c,
+            step: 1,
+        };
+        let start = image * g.in_image_len() + first * g.stride_h * g.in_w * g.in_c;
+        let c_rows = &self.pixels_in.as_slice()[..band_rows * self.cols];
+        let columns = self.panels.columns();
+        // SAFETY: as promised by the caller.
+        unsafe { product(self.level, a, columns, g.in_c, dx, start, c_rows, false) };
     }
 }

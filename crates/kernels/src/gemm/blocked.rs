@@ -3,9 +3,9 @@
 mod shares;
 
 use super::panels::{PANEL_COLS, place};
-use super::tile::{Ahead, CACHE_LINE_BYTES, COL_GRANULE, Finish, Kernel, Tile, even_part};
+use super::tile::{Ahead, COL_GRANULE, Finish, Kernel, Tile, even_part};
 use super::{Epilogue, Matrix, pack};
-use crate::buffer::{AllocError, Buffer};
+use crate::buffer::{AllocError, Buffer, LINE_BYTES};
 use crate::element::Number;
 use crate::parallel::{SharedMut, for_each_index, try_for_each_index};
 use crate::simd::Level;
@@ -315,7 +315,7 @@ impl<T: Number> Pass<'_, T> {
     /// Packs what is not packed yet of the piece's columns of a block of B, a cache line of k at a
     /// time, so that each line and each page of B is read once.
     fn pack_block(&self, b: &Matrix<'_, T>, piece: &Piece, block: Block, packed: &mut [T]) {
-        let run = CACHE_LINE_BYTES / size_of::<T>();
+        let run = LINE_BYTES / size_of::<T>();
         let (first_col, end_col) = piece.cols;
         for start in (0..block.depth).step_by(run) {
             let depth = run.min(block.depth - start);

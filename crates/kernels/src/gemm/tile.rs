@@ -23,14 +23,13 @@ use super::{Activation, portable};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 use crate::element::Number;
+use crate::prefetch::ask_far;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2Fma, Avx512};
 use crate::simd::{Level, vectorize};
 
 /// Rows of B are read in multiples of this many elements.
 pub(crate) const COL_GRANULE: usize = 16;
-
-pub(super) const CACHE_LINE_BYTES: usize = 64;
 
 /// One tile; see the module for the layout.
 pub(crate) struct Tile<'a, T> {
@@ -117,13 +116,7 @@ impl<T: Copy> Ahead<T> {
             return;
         }
         self.rows -= 1;
-        #[cfg(target_arch = "x86_64")]
-        for line in 0..size_of::<[T; COLS]>().div_ceil(CACHE_LINE_BYTES) {
-            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-            let asked = self.asked.cast::<i8>().wrapping_add(line * CACHE_LINE_BYTES);
-            // SAFETY: a hint that reads nothing, and every x86-64 has it.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(asked) };
-        }
+        ask_far(self.asked.cast(), size_of::<[T; COLS]>());
         self.asked = self.asked.wrapping_add(self.stride);
         if !self.to.is_null() {
             // SAFETY: as promised by the caller.

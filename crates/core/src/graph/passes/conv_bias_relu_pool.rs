@@ -91,16 +91,17 @@ impl Pooled {
         let [images, filters, _] = inputs;
         let users = graph.users(conv_gradient);
         let bias_gradient = users.iter().copied().find(|&user| sums_to_bias(graph, user));
+        let filters_shape = graph.spec(filters).shape;
         let filter_gradient = users.iter().copied().find(|&user| {
-            graph
-                .op_at::<Conv2DBackpropFilter>(user)
-                .is_some_and(|(op, used)| *used == [images, conv_gradient] && op.conv == conv)
+            graph.op_at::<Conv2DBackpropFilter>(user).is_some_and(|(op, used)| {
+                let same = op.conv == conv && op.filters_shape == filters_shape;
+                same && *used == [images, conv_gradient]
+            })
         });
         let known = [bias_gradient, filter_gradient];
         let alone = graph.uses(conv_gradient) == users.len()
             && users.iter().all(|user| known.contains(&Some(*user)));
         if let (Some(filter_gradient), true) = (filter_gradient, alone) {
-            let filters_shape = graph.spec(filters).shape;
             let op = FusedConv2DBackpropFilter { filters_shape, conv, pool };
             let Ok(fused) = graph.apply(op, &[images, upstream, argmax]) else {
                 return Ok(Some(note.into()));

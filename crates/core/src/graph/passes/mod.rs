@@ -3,6 +3,7 @@
 //! A pass looks for a pattern and puts something better in its place. Each can be switched off;
 //! the results agree within rounding with and without it.
 
+mod batch_norm_conv;
 mod batch_norm_relu_pool;
 mod common_subexpressions;
 mod constants;
@@ -34,6 +35,7 @@ const ALL: &[Pass] = &[
     Pass { name: "stable_cross_entropy", run: stable_cross_entropy::run },
     Pass { name: "conv_bias_relu_pool", run: conv_bias_relu_pool::run },
     Pass { name: "batch_norm_relu_pool", run: batch_norm_relu_pool::run },
+    Pass { name: "batch_norm_conv", run: batch_norm_conv::run },
     Pass { name: "matmul_bias_activation", run: matmul_bias_activation::run },
     Pass { name: "variable_updates", run: variable_updates::run },
     Pass { name: "weight_panels", run: weight_panels::run },

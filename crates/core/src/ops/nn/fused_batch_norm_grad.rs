@@ -91,11 +91,26 @@ pub(super) fn gradients<T: Float>(
     let [dx, dscale, doffset] = outputs else {
         return Err(Error::unsupported(format!("{op}: too few outputs")));
     };
+    let sums = sums(op, is_training, dy, x, statistics, dscale, doffset)?;
+    normalize_grad(Level::best(), dy, x, statistics, scale, sums, dx.data::<T>())
+        .map_err(no_scratch(op))
+}
+
+/// The gradients with respect to scale and offset into two outputs, and both again where that with
+/// respect to `x` depends on them.
+pub(super) fn sums<'a, T: Float>(
+    op: &'static str,
+    is_training: bool,
+    dy: Upstream<'_, T>,
+    x: &[T],
+    statistics: Statistics<'_, T::Accumulator>,
+    dscale: &'a mut ArrayMut<'_>,
+    doffset: &'a mut ArrayMut<'_>,
+) -> Result<Option<[&'a [T::Accumulator]; 2]>> {
     let (dscale, doffset) = (dscale.data::<T::Accumulator>(), doffset.data::<T::Accumulator>());
-    let level = Level::best();
-    normalize_grad_sums(level, dy, x, statistics, dscale, doffset).map_err(no_scratch(op))?;
-    let sums = is_training.then_some([&*dscale, &*doffset]);
-    normalize_grad(level, dy, x, statistics, scale, sums, dx.data::<T>()).map_err(no_scratch(op))
+    normalize_grad_sums(Level::best(), dy, x, statistics, dscale, doffset)
+        .map_err(no_scratch(op))?;
+    Ok(is_training.then_some([dscale, doffset]))
 }
 
 impl Op for FusedBatchNormGrad {

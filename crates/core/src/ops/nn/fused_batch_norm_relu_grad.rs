@@ -1,6 +1,7 @@
 //! The gradient of batch normalisation, relu and max pooling as one op.
 
 use tapeflow_kernels::batch_norm::{Statistics, Upstream};
+use tapeflow_kernels::pool::Pool2dGeometry;
 
 use crate::ops::nn::Pool2D;
 use crate::ops::nn::fused_batch_norm::{check_per_channel, statistics_dtype};
@@ -74,19 +75,37 @@ impl Op for FusedBatchNormReluGrad {
 
 impl FusedBatchNormReluGrad {
     fn run_in<T: Float>(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        let (dy, x) = (inputs[0].data::<T>(), inputs[1].data::<T>());
+        let pool = self.pool_geometry(inputs)?;
+        let (upstream, statistics, scale) = self.arguments::<T>(inputs, pool.as_ref());
+        let x = inputs[1].data();
+        gradients(self.name(), self.is_training, upstream, x, statistics, scale, outputs)
+    }
+
+    /// How many inputs there are.
+    pub(crate) fn num_inputs(&self) -> usize {
+        6 + usize::from(self.pool.is_some())
+    }
+
+    pub(super) fn pool_geometry(&self, inputs: &[Array<'_>]) -> Result<Option<Pool2dGeometry>> {
+        let geometry = |pool| pool_geometry(self.name(), pool, inputs[1].shape());
+        self.pool.as_ref().map(geometry).transpose()
+    }
+
+    /// The inputs as kernels take them: what comes back to the normalised `x`, the statistics and the
+    /// scale; `pool` is what [`pool_geometry`](Self::pool_geometry) returns.
+    pub(super) fn arguments<'a, T: Float>(
+        &self,
+        inputs: &[Array<'a>],
+        pool: Option<&'a Pool2dGeometry>,
+    ) -> (Upstream<'a, T>, Statistics<'a, T::Accumulator>, &'a [T::Accumulator]) {
+        let dy = inputs[0].data::<T>();
         let [scale, offset, mean, inverse_deviation] =
             [2, 3, 4, 5].map(|index| inputs[index].data::<T::Accumulator>());
-        let statistics = Statistics { mean, inverse_deviation };
-        let geometry = match &self.pool {
-            Some(pool) => Some(pool_geometry(self.name(), pool, inputs[1].shape())?),
-            None => None,
-        };
-        let upstream = match &geometry {
+        let upstream = match pool {
             Some(pool) => Upstream::ReluMaxPool { dy, places: inputs[6].data(), pool },
             None => Upstream::Relu { dy, scale, offset },
         };
-        gradients(self.name(), self.is_training, upstream, x, statistics, scale, outputs)
+        (upstream, Statistics { mean, inverse_deviation }, scale)
     }
 }
 

@@ -83,7 +83,7 @@ fn sum_blocks(
             if !image_x.iter().fold(true, |finite, x| finite & x.is_finite()) {
                 all_finite.store(false, Ordering::Relaxed);
             }
-            let input = whole.copy(image_size(g), image_x, scratch);
+            let input = whole.copy(image_size(g), &image_x, 0, scratch);
             gather_quads(input, whole.cols, quads);
             let image = Image {
                 quads,

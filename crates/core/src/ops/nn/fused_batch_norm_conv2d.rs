@@ -1,0 +1,146 @@
+//! Normalisation, relu and a convolution as one op.
+
+use tapeflow_kernels::batch_norm::Statistics;
+use tapeflow_kernels::conv::normalized::{Normalization, conv2d_normalized, takes};
+use tapeflow_kernels::element::{Float, Number};
+use tapeflow_kernels::simd::Level;
+
+use crate::ops::nn::Conv2D;
+use crate::ops::nn::conv2d::no_scratch;
+use crate::ops::nn::fused_batch_norm::check_per_channel;
+use crate::ops::prelude::*;
+
+/// The dtypes whose statistics are of the same dtype. What is normalised in another one is rounded before
+/// it is convolved.
+pub(super) const DTYPES: DTypes = DTypes::of(&[DType::Float32, DType::Float64]);
+
+/// [`conv2d`](crate::nn::conv2d) of images that are normalised, and go through
+/// [`relu`](crate::nn::relu), as it reads them, for NHWC. A graph's passes put it in the place of the
+/// three; it can be applied by itself too. What the convolution sees is never in memory as a whole.
+///
+/// The inputs are the images as they are before all this; their scale, offset, mean and one over the
+/// standard deviation, as [`FusedBatchNormRelu`](crate::nn::FusedBatchNormRelu) has them, a number for
+/// each channel; and the filters. `float32` or `float64`. The results are those of the three ops, to the
+/// last bit. Convolutions that read no windows of the images are refused: those with filters of 1x1 or
+/// of the images' size, groups, or mostly padding.
+///
+/// It has no gradient, since passes run after differentiation.
+///
+/// ```
+/// use tapeflow_core::execute::apply;
+/// use tapeflow_core::nn::{Conv2D, FusedBatchNormConv2D, Padding};
+/// use tapeflow_core::Tensor;
+///
+/// let images = Tensor::from_slice(&[0.0f32, 2.0, 4.0, 6.0], [1, 2, 2, 1])?;
+/// let filters = Tensor::from_slice(&[1.0f32, 10.0], [1, 2, 1, 1])?;
+/// let numbers = [2.0f32, 1.0, 2.0, 0.5].map(|number| Tensor::from([number]));
+/// let [scale, offset, mean, inverse] = &numbers;
+/// let op = FusedBatchNormConv2D { conv: Conv2D::new(1, Padding::Same) };
+/// let y = apply(op, &[&images, scale, offset, mean, inverse, &filters])?;
+/// assert_eq!(y.to_vec::<f32>()?, [10.0, 1.0, 53.0, 5.0]);
+/// # Ok::<(), tapeflow_core::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct FusedBatchNormConv2D {
+    /// The convolution.
+    pub conv: Conv2D,
+}
+
+impl Op for FusedBatchNormConv2D {
+    fn name(&self) -> &'static str {
+        "nn.fused_batch_norm_conv2d"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        let (name, x, filters) = (self.name(), &inputs[0], &inputs[5]);
+        check_dtype(name, "input", x.dtype, DTYPES)?;
+        check_same_dtype(name, x, filters)?;
+        let geometry = self.conv.kernel_geometry(name, &x.shape, &filters.shape)?;
+        check_normalization(name, x, &inputs[1..5])?;
+        if !takes(&geometry) {
+            return Err(no_windows(name, &x.shape, &filters.shape));
+        }
+        let shape = self.conv.output_shape(name, &x.shape, &filters.shape)?;
+        Ok(vec![Spec { shape, ..*x }])
+    }
+
+    fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
+        let (x, filters) = (inputs[0], inputs[5]);
+        let geometry = self.conv.kernel_geometry(self.name(), x.shape(), filters.shape())?;
+        dispatch_wide!(float, self, inputs, outputs, x.dtype(), T => {
+            let x = normalization::<T>(&x, &inputs[1..5]);
+            let y = outputs[0].data();
+            conv2d_normalized(Level::best(), &geometry, x, filters.data(), y)
+                .map_err(no_scratch(self.name()))
+        })
+    }
+
+    fn gradient(&self) -> Gradient {
+        Gradient::NotDifferentiable
+    }
+}
+
+/// The refusal of a convolution that cannot be computed from normalised windows, or its gradients.
+pub(super) fn no_windows(op: &str, images: &Shape, filters: &Shape) -> Error {
+    Error::unsupported(format!(
+        "{op}: a convolution of {images} with {filters} takes nothing normalised as it reads"
+    ))
+}
+
+/// Refuses numbers for the channels of images that are not as many, or of another dtype.
+pub(super) fn check_normalization(op: &str, images: &Spec, numbers: &[Spec]) -> Result<()> {
+    let names = ["scale", "offset", "mean", "inverse_deviation"];
+    names.iter().zip(numbers).try_for_each(|(argument, spec)| {
+        check_per_channel(op, argument, spec, images.dtype, images.shape[3])
+    })
+}
+
+/// Images and the four numbers of each of their channels, as kernels take them.
+pub(super) fn normalization<'a, T: Float + Number<Accumulator = T>>(
+    images: &Array<'a>,
+    numbers: &[Array<'a>],
+) -> Normalization<'a, T> {
+    let [scale, offset, mean, inverse_deviation] = [0, 1, 2, 3].map(|i| numbers[i].data());
+    let statistics = Statistics { mean, inverse_deviation };
+    Normalization { x: images.data(), statistics, scale, offset }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execute::apply_all;
+    use crate::ops::array::ones;
+    use crate::ops::nn::{DataFormat, Padding};
+
+    #[test]
+    fn refusals_name_the_argument() {
+        let refusal = |conv: Conv2D, dtype, numbers: usize| {
+            let of = |shape: [usize; 4]| ones(shape, dtype).unwrap();
+            let size = if numbers == 1 { 1 } else { 3 };
+            let (images, filters) =
+                (of([1, 4, 4, numbers.min(2)]), of([size, size, numbers.min(2), 3]));
+            let number = ones([numbers], DType::Float32).unwrap();
+            let inputs = [&images, &number, &number, &number, &number, &filters];
+            apply_all(FusedBatchNormConv2D { conv }, &inputs).unwrap_err().to_string()
+        };
+        let conv = Conv2D::new(1, Padding::Same);
+        assert_eq!(
+            refusal(conv.clone(), DType::Float32, 3),
+            "nn.fused_batch_norm_conv2d: scale is [3], the input has 2 channels"
+        );
+        assert_eq!(
+            refusal(conv.clone(), DType::Float16, 2),
+            "nn.fused_batch_norm_conv2d: input is float16, must be one of float32, float64"
+        );
+        assert_eq!(
+            refusal(conv.clone(), DType::Float32, 1),
+            "nn.fused_batch_norm_conv2d: a convolution of [1, 4, 4, 1] with [1, 1, 1, 3] takes nothing \
+             normalised as it reads"
+        );
+        let nchw = Conv2D { data_format: DataFormat::Nchw, ..conv };
+        assert_eq!(
+            refusal(nchw, DType::Float32, 2),
+            "nn.fused_batch_norm_conv2d: NCHW runs between transposes"
+        );
+    }
+}
