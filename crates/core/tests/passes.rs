@@ -221,7 +221,8 @@ fn two_layers(x: &Tensor, filters: [&Tensor; 2], conv: &nn::Conv2D) -> Result<[T
     let layer = |x: &Tensor, filters: &Tensor| {
         let y = conv.clone().call(x, filters)?;
         let op = nn::FusedBatchNorm { data_format: conv.data_format, ..Default::default() };
-        let number = array::ones([16], DType::Float32)?;
+        let dtype = if x.dtype() == DType::Float64 { x.dtype() } else { DType::Float32 };
+        let number = array::ones([16], dtype)?;
         let (normalized, _, _) = op.call(&y, &number, &number, None)?;
         Ok::<_, tapeflow_core::Error>([y, nn::relu(normalized)?])
     };
@@ -236,8 +237,11 @@ fn normalised_on_the_way(step: impl Fn(Tensor) -> Result<Vec<Tensor>>, x: &Tenso
     let floats = |y: &Tensor| array::cast(y, DType::Float32).unwrap().to_vec::<f32>().unwrap();
     let wanted = step(x.clone()).unwrap();
     let compiled = function(step);
-    for (got, wanted) in compiled.call(x.clone()).unwrap().iter().zip(&wanted) {
-        let bound = if got.dtype() == DType::Float32 { 1e-4 } else { 5e-2 };
+    let got = compiled.call(x.clone()).unwrap();
+    assert_eq!(got.len(), wanted.len());
+    for (got, wanted) in got.iter().zip(&wanted) {
+        assert_eq!(got.spec(), wanted.spec());
+        let bound = if got.dtype() == DType::BFloat16 { 5e-2 } else { 1e-4 };
         for (got, wanted) in floats(got).into_iter().zip(floats(wanted)) {
             assert!((got - wanted).abs() < bound * (1.0 + wanted.abs()), "{got} {wanted}");
         }
@@ -291,6 +295,7 @@ fn what_is_normalised_on_the_way() {
     let nchw = || nn::Conv2D { data_format: nn::DataFormat::Nchw, ..same() };
     for (conv, size, images, dtype, wanted) in [
         (same(), 3, 8, DType::Float32, [true; 3]),
+        (same(), 3, 8, DType::Float64, [true; 3]),
         // By the filters' rows, not by images, where these are few.
         (same(), 3, 2, DType::Float32, [false; 3]),
         (same(), 3, 8, DType::BFloat16, [false; 3]),

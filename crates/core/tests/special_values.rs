@@ -211,7 +211,7 @@ fn normalisation_between_convolutions_and_its_gradients() {
         let first = values(&[3, 3, 2, 16], 2, filters);
         let second = values(&[3, 3, 16, 16], 3, 1.0);
         let number = values(&[16], 5, numbers);
-        agree("batch_norm_conv", || {
+        agree("nn.conv2d, and the gradients of that", || {
             let tape = GradientTape::new();
             let sources = [first.clone(), second.clone(), number.clone()];
             sources.iter().for_each(|source| tape.watch(source));

@@ -74,8 +74,8 @@ impl Blocks {
         block * self.block_len..self.len.min((block + 1) * self.block_len)
     }
 
-    /// A range of elements, in parts; which may begin anywhere unless a pooling tells its parts by where
-    /// they begin.
+    /// The parts of a range of elements. It may begin at any row; where a pooling follows, at a part, since
+    /// which one that is follows from its place.
     fn parts(self, Range { start, end }: Range<usize>) -> impl Iterator<Item = Range<usize>> {
         (start..end).step_by(self.part_len).map(move |at| at..end.min(at + self.part_len))
     }

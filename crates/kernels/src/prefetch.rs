@@ -5,25 +5,26 @@ use crate::buffer::LINE_BYTES;
 /// How far [`ask_ahead`] looks: a few lines of every stream, which the first-level cache keeps.
 const AHEAD_BYTES: usize = 1024;
 
-/// Asks for what lies some way behind `N` elements, where elements are read one after the other for the
-/// first time. Processors look ahead by themselves, but many stop at the end of a page.
+/// Asks for the `N` elements from `start` on of a row some rows behind `row`, where rows are read one after
+/// the other for the first time. Processors look ahead by themselves, but many stop at the end of a page.
 #[inline(always)]
-pub(crate) fn ask_ahead<T, const N: usize>(from: &[T], start: usize) {
+pub(crate) fn ask_ahead<T, const N: usize>(row: &[T], start: usize) {
     // Elements taken one by one would ask for each line again and again.
     if N > 1 {
-        let elements = from.as_ptr().wrapping_add(start).cast::<u8>();
-        ask::<true>(elements.wrapping_add(AHEAD_BYTES), size_of::<[T; N]>());
+        let ahead = AHEAD_BYTES.next_multiple_of(size_of_val(row));
+        let elements = row.as_ptr().wrapping_add(start).cast::<u8>();
+        ask::<true>(elements.wrapping_add(ahead), size_of::<[T; N]>());
     }
 }
 
-/// Asks for `bytes` bytes into the second-level cache.
+/// Asks for a line every 64 bytes of `bytes`, into the second-level cache.
 #[inline(always)]
 pub(crate) fn ask_far(first: *const u8, bytes: usize) {
     ask::<false>(first, bytes);
 }
 
-/// Asks for `bytes` bytes from any address on: into the first-level cache if `NEAR` says so, else into the
-/// second-level one.
+/// Asks for a line every 64 bytes, from any address on: into the first-level cache if `NEAR` says so, else
+/// into the second-level one.
 #[inline(always)]
 fn ask<const NEAR: bool>(first: *const u8, bytes: usize) {
     #[cfg(target_arch = "x86_64")]

@@ -191,6 +191,20 @@ fn paddings_beyond_measure() {
     compare::<f32, f64>(&mut random, &geometry, F32_BOUND);
 }
 
+/// Of the images' pixels, or lines of pixels, that a stride steps over no gradient comes.
+#[test]
+fn pixels_that_no_filter_touches() {
+    let mut random = Random::new(18);
+    let one = square([1, 3, 2, 1, 3, 1, 1]);
+    let padded = Conv2dGeometry { pad_top: 1, pad_left: 1, ..one };
+    for geometry in [
+        Conv2dGeometry { stride_h: 2, out_h: 2, out_w: 4, ..padded },
+        Conv2dGeometry { in_w: 1, k_h: 3, stride_w: 3, out_h: 3, out_w: 2, ..padded },
+    ] {
+        compare::<f32, f64>(&mut random, &geometry, F32_BOUND);
+    }
+}
+
 #[test]
 fn other_types() {
     let mut random = Random::new(15);

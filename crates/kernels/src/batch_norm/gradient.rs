@@ -131,6 +131,8 @@ impl<'a, T: Float> InputGradient<'a, T> {
     ) -> Result<Self, AllocError> {
         let channels = statistics.mean.len();
         let blocks = dy.blocks(x.len(), channels);
+        let all = [scale.len(), sums.map_or(channels, |[_, doffset]| doffset.len())];
+        assert_eq!(all, [channels; 2], "batch_norm: numbers of channels");
         let factors = products(statistics.inverse_deviation, scale)?;
         let per_row = T::Accumulator::from_f64(1.0 / (x.len() / channels) as f64);
         let mean = |mut sums: Buffer| {
@@ -153,8 +155,7 @@ impl<'a, T: Float> InputGradient<'a, T> {
         self.dy.scratch_len(&self.blocks)
     }
 
-    /// Writes the gradient of a range of whole rows of channels, where pooling follows of whole images or
-    /// blocks.
+    /// Writes the gradient of whole rows of channels; where a pooling follows, of whole images or blocks.
     pub(crate) fn write(&self, range: Range<usize>, dx: &mut [T], scratch: &mut [T]) {
         let (level, statistics, first) = (self.level, self.statistics, range.start);
         let factors = self.factors.as_slice::<T::Accumulator>();

@@ -64,7 +64,7 @@ impl<'a, T: Float> NormalizedRelu<'a, T> {
         offset: &'a [T::Accumulator],
     ) -> Result<Self, AllocError> {
         let mean = statistics.mean;
-        assert_eq!(mean.len(), offset.len(), "batch_norm: mean");
+        assert_eq!([mean.len(), scale.len()], [offset.len(); 2], "batch_norm: numbers of channels");
         let factors = products(statistics.inverse_deviation, scale)?;
         Ok(Self { level, x, mean, factors, offset })
     }

@@ -17,7 +17,8 @@ use crate::simd::Level;
 const PIECES: usize = 8;
 /// The most bytes that the sums of the blocks of images may take together.
 const MAX_PARTIAL_BYTES: usize = 16 << 20;
-/// Rows that are a whole number of tiles at every level, of 14, 6 or 4 rows, unless a line of rows ends within.
+/// Rows that are a whole number of tiles at every level, of 14, 6 or 4 rows, unless a line of rows ends
+/// within.
 const WHOLE_TILES: usize = 84;
 /// Elements that are worth adding up in a piece of work.
 const SUM_CHUNK: usize = 1 << 15;
@@ -27,15 +28,15 @@ pub(super) trait OutputGradient<T>: Sync {
     /// Output rows handed out at a time.
     fn group_rows(&self) -> usize;
 
-    /// Elements of scratch that [`rows`](Self::rows) needs.
+    /// Elements of scratch that [`rows`](Self::rows) and [`image_done`](Self::image_done) need.
     fn scratch_len(&self) -> usize;
 
     /// Output rows of an image, each pixel [`pixel_stride`] elements from the one before. What was
-    /// in `scratch` is what the last call for the same piece left there.
+    /// in `scratch` is what the last call of either for the same piece left there.
     fn rows<'a>(&'a self, image: usize, rows: Range<usize>, scratch: &'a mut [T]) -> &'a [T];
 
-    /// Called when an image has been handed out, with what [`rows`](Self::rows) left in `scratch`: once for
-    /// each of the [`parts`], by pieces that may run at the same time.
+    /// Called when an image has been handed out, with what [`rows`](Self::rows) left in `scratch`: once
+    /// where the work is [`cut_by_images`], else by several pieces, perhaps at the same time.
     fn image_done(&self, _image: usize, _scratch: &mut [T]) {}
 
     /// Channels whose gradient is summed over all pixels besides: all or none.
@@ -132,7 +133,7 @@ impl Plan {
         let (taps_in, taps_out) = (self.taps_in.as_slice(), self.taps_out.as_slice());
 
         let blocks = g.batch.div_ceil(self.block_images);
-        let parts = parts(g);
+        let parts = taps_in.len().div_ceil(self.piece_rows);
         let (len, bias_len) = (g.filters_len(), dy.bias_len());
         let partial = SharedMut::new(partial);
         for_each_piece(blocks * parts, copy_len + dy.scratch_len(), |piece, scratch| {
@@ -189,9 +190,10 @@ fn piece_rows(g: &Conv2dGeometry) -> usize {
     rows.div_ceil(PIECES.div_ceil(blocks(g))).next_multiple_of(WHOLE_TILES)
 }
 
-/// The pieces that the filter's rows are cut into. Each of them goes over all images of its block.
-pub(super) fn parts(g: &Conv2dGeometry) -> usize {
-    (g.k_h * g.k_w * g.in_c).div_ceil(piece_rows(g))
+/// Whether the pieces of work are blocks of images alone, each of which has all of the filter's rows: with
+/// fewer images, or filters so large that there is no room for as many sums, rows are shared out too.
+pub(super) fn cut_by_images(g: &Conv2dGeometry) -> bool {
+    blocks(g) == PIECES
 }
 
 /// Adds up what the blocks of `block_len` elements have from `offset` on, in their order.

@@ -219,7 +219,11 @@ impl<'a> Phase<'a> {
         let first = band * self.band_rows;
         let band_rows = self.band_rows.min(self.rows - first);
         let (top, window_rows) = rows.window(self.start_y, first, band_rows);
-        let data = reader.read(Window { top, rows: window_rows, ..*window }, &dy, 0, scratch);
+        let data = match self.segments.as_slice() {
+            // Without taps nothing is read, and the window may lie anywhere.
+            [] => &[],
+            _ => reader.read(Window { top, rows: window_rows, ..*window }, &dy, 0, scratch),
+        };
         let a = Rows {
             data,
             rows: &self.pixels_out.as_slice()[..band_rows * self.cols],

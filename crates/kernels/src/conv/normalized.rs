@@ -1,9 +1,10 @@
 //! Convolutions among batch normalisations.
 //!
 //! What comes out of a normalisation and relu on its way into a convolution, and the gradient that comes
-//! out of a normalisation on its way back into one, are computed image by image where the convolution
-//! reads them: neither is ever in memory as a whole. The results are, to the last bit, those of the
-//! kernels one after the other. Not every shape is taken: [`takes`] and [`takes_gradients`] say which.
+//! out of a normalisation on its way back into one, are computed image by image, or by parts of images,
+//! where the convolution reads them: neither is in memory for all images. The results are, to the last
+//! bit, those of the kernels one after the other. Not every shape is taken: [`takes`] and
+//! [`takes_gradients`] say which.
 
 use std::ops::Range;
 
@@ -16,23 +17,25 @@ use crate::parallel::SharedMut;
 use crate::simd::Level;
 
 /// Whether [`conv2d_normalized`] takes a convolution: if it reads windows of the images, which are copied
-/// among zeros as a rule and may as well be computed there. Others are matrix products, have groups, or
-/// are mostly padding.
+/// among zeros as a rule and may as well be computed there. Others are matrix products (1x1 filters
+/// without a stride, or filters as large as the images, without padding), have groups, are mostly
+/// padding, or have nothing to convolve.
 pub fn takes(geometry: &Conv2dGeometry) -> bool {
     !geometry.is_empty()
         && geometry.as_matrix_product().is_none()
         && forward::reader(geometry).is_some()
 }
 
-/// Whether [`conv2d_backprop_normalized`] takes a convolution, with the gradient of the images or without:
-/// if besides it would compute the gradient of each image's result once (no few images, or few filters),
-/// in whole vectors of channels, and pass it on to the images at once (no strides).
+/// Whether [`conv2d_backprop_normalized`] takes a convolution, with the gradient of the images or without.
+/// Besides [`takes`] it asks for 8 images or more and filters of no more than 2 MiB, else each gradient
+/// would be computed several times; for output channels that are a multiple of 16, so that tiles read it
+/// where it is; and, to pass it on to the images, for strides of 1.
 pub fn takes_gradients(geometry: &Conv2dGeometry, to_images: bool) -> bool {
     let g = geometry;
     let passes_on = || (g.stride_h, g.stride_w) == (1, 1) && input_gradient::Plan::new(g).is_some();
     takes(g)
         && pixel_stride(g) == g.out_c
-        && filter_gradient::parts(g) == 1
+        && filter_gradient::cut_by_images(g)
         && (!to_images || passes_on())
 }
 
@@ -162,12 +165,14 @@ pub fn conv2d_backprop_normalized<T: Float + Number<Accumulator = T>>(
         assert_eq!(pooled, (g.batch, g.out_h, g.out_w, g.out_c), "conv2d: pooled by {pool:?}");
     }
 
-    let images_plan = to_images.as_ref().and_then(|_| input_gradient::Plan::new(g));
-    let to_images = match (&images_plan, to_images) {
-        (Some(plan), Some(ToImages { filters, dimages })) => {
-            Some((plan.only_phase(level, filters)?, SharedMut::new(dimages)))
+    let images_plan;
+    let to_images = match to_images {
+        Some(ToImages { filters, dimages }) => {
+            images_plan =
+                input_gradient::Plan::new(g).expect("gradients that are taken have a plan");
+            Some((images_plan.only_phase(level, filters)?, SharedMut::new(dimages)))
         }
-        _ => None,
+        None => None,
     };
     let ResultGradient { dy, x, statistics, scale, sums } = dy;
     let gradient = InputGradient::new(level, dy, x, statistics, scale, sums)?;
@@ -183,7 +188,7 @@ pub fn conv2d_backprop_normalized<T: Float + Number<Accumulator = T>>(
 }
 
 /// Hands out the gradient of a normalised convolution's result, and passes each image's on to the images.
-/// To be run where there is one of the [`filter_gradient::parts`].
+/// Only for work that is cut by images.
 struct Source<'a, T: Number> {
     geometry: &'a Conv2dGeometry,
     gradient: InputGradient<'a, T>,
@@ -213,7 +218,7 @@ impl<T: Float> OutputGradient<T> for Source<'_, T> {
         let Some((phase, dimages)) = &self.to_images else { return };
         let (dy, scratch) = scratch.split_at_mut(self.geometry.out_image_len());
         for band in 0..phase.bands() {
-            // SAFETY: where there is one part, one piece alone has this image.
+            // SAFETY: as work is cut by images, one piece alone has this one.
             unsafe { phase.band(dy, image, band, dimages, scratch) };
         }
     }
@@ -253,11 +258,11 @@ mod tests {
         assert!(passes(same, true) && passes(same, false));
         let strided = Conv2dGeometry { stride_h: 2, out_h: 7, ..same };
         assert!(passes(strided, false) && !passes(strided, true));
-        // Each image would be seen by several pieces; vectors would not be whole; a matrix product.
         let pointwise = Conv2dGeometry { k_h: 1, k_w: 1, pad_top: 0, pad_left: 0, ..same };
-        for other in
-            [Conv2dGeometry { batch: 3, ..same }, Conv2dGeometry { out_c: 10, ..same }, pointwise]
-        {
+        let few_images = Conv2dGeometry { batch: 7, ..same };
+        let large_filters = Conv2dGeometry { in_c: 256, out_c: 256, ..same };
+        let odd_channels = Conv2dGeometry { out_c: 10, ..same };
+        for other in [pointwise, few_images, large_filters, odd_channels] {
             assert!(!passes(other, true) && !passes(other, false), "{other:?}");
             assert_eq!(takes(&other), other != pointwise);
         }

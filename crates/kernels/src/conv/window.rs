@@ -70,30 +70,32 @@ impl Window {
     }
 }
 
-/// How windows of images are read: in place where the whole of them lies within the image, else each is
-/// copied.
+/// How windows of images are read. Where the whole of them lies within the image, their rows are as far
+/// apart as there, and read in place if the images are in memory; else each window is copied, as wide as
+/// it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader {
     image: ImageSize,
     /// The elements from one row of a window to the next.
     pub row_stride: usize,
-    in_place: bool,
+    inside: bool,
 }
 
 impl Reader {
     /// For windows that are rows of `whole`; none if that is mostly zeros.
     pub(super) fn new(whole: Window, image: ImageSize) -> Option<Self> {
-        let len = whole.rows.checked_mul(whole.cols)?.checked_mul(image.c)?;
+        let inside = whole.is_inside(image);
+        let cols = if inside { image.w } else { whole.cols };
+        let row_stride = cols.checked_mul(image.c)?;
         let limit = image.len().saturating_mul(MAX_GROWTH) + MAX_EXTRA;
-        let in_place = whole.is_inside(image);
-        let row_stride = image.c * if in_place { image.w } else { whole.cols };
-        (len <= limit).then_some(Self { image, row_stride, in_place })
+        let len = whole.rows.checked_mul(row_stride)?;
+        (len <= limit).then_some(Self { image, row_stride, inside })
     }
 
     /// Elements of scratch that [`read`](Self::read) needs for a window of `rows` rows of images that are
     /// in memory or not.
     pub(super) fn scratch_len(&self, rows: usize, in_memory: bool) -> usize {
-        if self.in_place && in_memory { 0 } else { rows * self.row_stride }
+        if self.inside && in_memory { 0 } else { rows * self.row_stride }
     }
 
     /// The window's elements in the image of number `index`.
@@ -104,7 +106,7 @@ impl Reader {
         index: usize,
         scratch: &'a mut [T],
     ) -> &'a [T] {
-        if !self.in_place {
+        if !self.inside {
             return window.copy(self.image, images, index, scratch);
         }
         let (start, left) = (index * self.image.len(), window.left as usize * self.image.c);

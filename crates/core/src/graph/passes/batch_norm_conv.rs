@@ -9,9 +9,8 @@ use crate::error::Result;
 use crate::graph::Value;
 use crate::op::Op;
 use crate::ops::nn::{
-    Conv2D, Conv2DBackpropFilter, Conv2DBackpropInput, DataFormat, FusedBatchNorm,
-    FusedBatchNormConv2D, FusedBatchNormRelu, FusedBatchNormReluGrad, FusedBatchNormStatistics,
-    FusedConv2DBatchNormGrad,
+    Conv2D, Conv2DBackpropFilter, Conv2DBackpropInput, FusedBatchNorm, FusedBatchNormConv2D,
+    FusedBatchNormRelu, FusedBatchNormReluGrad, FusedBatchNormStatistics, FusedConv2DBatchNormGrad,
 };
 
 pub(super) fn run(graph: &mut Graph) -> Result<Vec<String>> {
@@ -33,23 +32,21 @@ pub(super) fn run(graph: &mut Graph) -> Result<Vec<String>> {
 
 /// The gradient of a normalisation that goes on to nothing but the gradients of one convolution.
 struct WayBack {
-    op: FusedConv2DBatchNormGrad,
-    inputs: Vec<Value>,
     /// The nodes of the gradients that become one.
     norm: usize,
     to_filters: usize,
     to_images: Option<usize>,
+    op: FusedConv2DBatchNormGrad,
+    inputs: Vec<Value>,
 }
 
 impl WayBack {
     fn at(graph: &Graph, node: usize) -> Option<WayBack> {
         let (norm, norm_inputs) = graph.op_at::<FusedBatchNormReluGrad>(node)?;
         let (conv, conv_inputs) = graph.op::<Conv2D>(norm_inputs[1])?;
-        if conv.data_format != DataFormat::Nhwc {
-            return None;
-        }
         let (images, filters) = (conv_inputs[0], conv_inputs[1]);
         let [images_shape, filters_shape] = [images, filters].map(|value| graph.spec(value).shape);
+
         let dx = Value { node, output: 0 };
         let users = graph.users(dx);
         let to_filters = users.iter().copied().find(|&user| {
@@ -62,6 +59,10 @@ impl WayBack {
                 op.conv == *conv && op.input_shape == images_shape && *inputs == [filters, dx]
             })
         });
+        if graph.uses(dx) != 1 + usize::from(to_images.is_some()) {
+            return None;
+        }
+
         let op = FusedConv2DBatchNormGrad {
             conv: conv.clone(),
             norm: norm.clone(),
@@ -71,21 +72,19 @@ impl WayBack {
         };
         let mut inputs = [norm_inputs, &[images]].concat();
         inputs.extend(to_images.is_some().then_some(filters));
-        let alone = graph.uses(dx) == 1 + usize::from(to_images.is_some());
-        alone.then_some(WayBack { op, inputs, norm: node, to_filters, to_images })
+        Some(WayBack { norm: node, to_filters, to_images, op, inputs })
     }
 
     fn fuse(self, graph: &mut Graph) -> Result<Option<String>> {
-        let WayBack { op, inputs, norm, to_filters, to_images } = self;
+        let WayBack { norm, to_filters, to_images, op, inputs } = self;
         // What the op refuses stays as it is.
         let Ok(fused) = graph.apply(op, &inputs) else { return Ok(None) };
-        let first = |node| Value { node, output: 0 };
-        graph.replace(first(to_filters), fused);
+        graph.replace(Value { node: to_filters, output: 0 }, fused);
         for output in 1..3 {
             graph.replace(Value { node: norm, output }, Value { output, ..fused });
         }
-        if let Some(to_images) = to_images {
-            graph.replace(first(to_images), Value { output: 3, ..fused });
+        if let Some(node) = to_images {
+            graph.replace(Value { node, output: 0 }, Value { output: 3, ..fused });
         }
         let end = if to_images.is_some() { " and images" } else { "" };
         Ok(Some(format!("nn.fused_batch_norm_relu_grad, and on to the filters{end}")))
@@ -112,8 +111,6 @@ struct WayBackIn {
     node: usize,
     op: FusedConv2DBatchNormGrad,
     inputs: Vec<Value>,
-    /// Which of the inputs is the images.
-    images: usize,
 }
 
 impl WayIn {
@@ -121,23 +118,24 @@ impl WayIn {
         let (FusedBatchNormRelu { norm, pool: None }, inputs) = graph.op_at(node)? else {
             return None;
         };
-        let y = Value { node, output: 0 };
-        let users = graph.users(y);
+        let value = |output| Value { node, output };
+        let users = graph.users(value(0));
         let conv = users.iter().copied().find(|&user| graph.op_at::<Conv2D>(user).is_some())?;
         let (op, conv_inputs) = graph.op_at::<Conv2D>(conv)?;
-        let gradients = users.iter().find_map(|&user| WayBackIn::at(graph, user, y));
-        let alone = graph.uses(y) == 1 + usize::from(gradients.is_some());
-        let [x, scale, offset, filters] =
-            [inputs[0], inputs[1], inputs[2], conv_inputs[1]].map(|value| *graph.spec(value));
+        let gradients = users.iter().find_map(|&user| WayBackIn::at(graph, user, value(0)));
+        let alone = graph.uses(value(0)) == 1 + usize::from(gradients.is_some());
+
+        let filters = conv_inputs[1];
         let op = FusedBatchNormConv2D { conv: op.clone() };
-        let takes = op.infer(&[x, scale, offset, scale, scale, filters]).is_ok();
-        (alone && conv_inputs[0] == y && takes).then(|| WayIn {
+        let images = [inputs[0], inputs[1], inputs[2], value(3), value(4), filters];
+        let takes = op.infer(&images.map(|value| *graph.spec(value))).is_ok();
+        (alone && conv_inputs[0] == value(0) && takes).then(|| WayIn {
             norm: *norm,
             inputs: inputs.to_vec(),
             node,
             op,
             convolved: Value { node: conv, output: 0 },
-            filters: conv_inputs[1],
+            filters,
             gradients,
         })
     }
@@ -147,17 +145,15 @@ impl WayIn {
         let statistics = graph.apply(FusedBatchNormStatistics { norm }, &inputs)?;
         let statistic = |output| Value { output, ..statistics };
         let images = [inputs[0], inputs[1], inputs[2], statistic(2), statistic(3)];
-        let conv_inputs = [&images[..], &[filters]].concat();
-        let fused = graph.apply(op, &conv_inputs)?;
-        let there_are = gradients.is_some();
+        let fused = graph.apply(op, &[&images[..], &[filters]].concat())?;
+        let end = if gradients.is_some() { ", and the gradients of that" } else { "" };
         if let Some(gradients) = gradients {
-            gradients.fuse(graph, &images)?;
+            gradients.fuse(graph, images)?;
         }
         graph.replace(convolved, fused);
         for output in 0..4 {
             graph.replace(Value { node, output: output + 1 }, statistic(output));
         }
-        let end = if there_are { ", and the gradients of that" } else { "" };
         Ok(format!("nn.fused_batch_norm_relu + nn.conv2d{end}"))
     }
 }
@@ -165,15 +161,15 @@ impl WayIn {
 impl WayBackIn {
     fn at(graph: &Graph, node: usize, images: Value) -> Option<WayBackIn> {
         let (op, inputs) = graph.op_at::<FusedConv2DBatchNormGrad>(node)?;
-        let place = inputs.iter().position(|&input| input == images)?;
-        let fits = place == op.norm.num_inputs() && !op.normalized_images;
-        fits.then(|| WayBackIn { node, op: op.clone(), inputs: inputs.to_vec(), images: place })
+        let fits = inputs[op.norm.num_inputs()] == images && !op.normalized_images;
+        fits.then(|| WayBackIn { node, op: op.clone(), inputs: inputs.to_vec() })
     }
 
     /// `images` are the images before they are normalised, and their numbers.
-    fn fuse(self, graph: &mut Graph, images: &[Value; 5]) -> Result<()> {
-        let WayBackIn { node, op, mut inputs, images: place } = self;
-        inputs.splice(place..=place, *images);
+    fn fuse(self, graph: &mut Graph, images: [Value; 5]) -> Result<()> {
+        let WayBackIn { node, op, mut inputs } = self;
+        let place = op.norm.num_inputs();
+        inputs.splice(place..=place, images);
         let op = FusedConv2DBatchNormGrad { normalized_images: true, ..op };
         let fused = graph.apply(op, &inputs)?;
         for output in 0..graph.nodes[node].outputs.len() {

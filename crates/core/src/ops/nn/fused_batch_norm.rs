@@ -95,6 +95,15 @@ impl FusedBatchNorm {
         Ok((y, mean, variance))
     }
 
+    /// The outputs' specs, for an op that runs on NHWC; `op` is named in the refusal of other formats.
+    pub(super) fn infer_nhwc(&self, op: &str, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        if self.data_format != DataFormat::Nhwc {
+            let format = self.data_format;
+            return Err(Error::unsupported(format!("{op}: {format} runs between transposes")));
+        }
+        self.infer(inputs)
+    }
+
     /// The epsilon that is added.
     fn epsilon(&self) -> f64 {
         self.epsilon.max(MIN_EPSILON)

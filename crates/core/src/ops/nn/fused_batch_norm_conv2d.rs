@@ -21,8 +21,9 @@ pub(super) const DTYPES: DTypes = DTypes::of(&[DType::Float32, DType::Float64]);
 /// The inputs are the images as they are before all this; their scale, offset, mean and one over the
 /// standard deviation, as [`FusedBatchNormRelu`](crate::nn::FusedBatchNormRelu) has them, a number for
 /// each channel; and the filters. `float32` or `float64`. The results are those of the three ops, to the
-/// last bit. Convolutions that read no windows of the images are refused: those with filters of 1x1 or
-/// of the images' size, groups, or mostly padding.
+/// last bit. Refused are convolutions that read no windows of the images: those that are matrix products
+/// (1x1 filters without a stride, or filters as large as the images, without padding), that have groups,
+/// that are mostly padding, or that have nothing to convolve.
 ///
 /// It has no gradient, since passes run after differentiation.
 ///
@@ -58,7 +59,10 @@ impl Op for FusedBatchNormConv2D {
         let geometry = self.conv.kernel_geometry(name, &x.shape, &filters.shape)?;
         check_normalization(name, x, &inputs[1..5])?;
         if !takes(&geometry) {
-            return Err(no_windows(name, &x.shape, &filters.shape));
+            return Err(Error::unsupported(format!(
+                "{name}: a convolution of {} with {} reads no windows: apply the ops one by one",
+                x.shape, filters.shape
+            )));
         }
         let shape = self.conv.output_shape(name, &x.shape, &filters.shape)?;
         Ok(vec![Spec { shape, ..*x }])
@@ -78,13 +82,6 @@ impl Op for FusedBatchNormConv2D {
     fn gradient(&self) -> Gradient {
         Gradient::NotDifferentiable
     }
-}
-
-/// The refusal of a convolution that cannot be computed from normalised windows, or its gradients.
-pub(super) fn no_windows(op: &str, images: &Shape, filters: &Shape) -> Error {
-    Error::unsupported(format!(
-        "{op}: a convolution of {images} with {filters} takes nothing normalised as it reads"
-    ))
 }
 
 /// Refuses numbers for the channels of images that are not as many, or of another dtype.
@@ -114,33 +111,27 @@ mod tests {
 
     #[test]
     fn refusals_name_the_argument() {
-        let refusal = |conv: Conv2D, dtype, numbers: usize| {
+        let same = || Conv2D::new(1, Padding::Same);
+        let nchw = Conv2D { data_format: DataFormat::Nchw, ..same() };
+        for (conv, dtype, numbers, filter_side, wanted) in [
+            (same(), DType::Float32, 3, 3, "scale is [3], the input has 2 channels"),
+            (same(), DType::Float16, 2, 3, "input is float16, must be one of float32, float64"),
+            (
+                same(),
+                DType::Float32,
+                2,
+                1,
+                "a convolution of [1, 4, 4, 2] with [1, 1, 2, 3] reads no windows: apply the ops one \
+                 by one",
+            ),
+            (nchw, DType::Float32, 2, 3, "NCHW runs between transposes"),
+        ] {
             let of = |shape: [usize; 4]| ones(shape, dtype).unwrap();
-            let size = if numbers == 1 { 1 } else { 3 };
-            let (images, filters) =
-                (of([1, 4, 4, numbers.min(2)]), of([size, size, numbers.min(2), 3]));
+            let (images, filters) = (of([1, 4, 4, 2]), of([filter_side, filter_side, 2, 3]));
             let number = ones([numbers], DType::Float32).unwrap();
             let inputs = [&images, &number, &number, &number, &number, &filters];
-            apply_all(FusedBatchNormConv2D { conv }, &inputs).unwrap_err().to_string()
-        };
-        let conv = Conv2D::new(1, Padding::Same);
-        assert_eq!(
-            refusal(conv.clone(), DType::Float32, 3),
-            "nn.fused_batch_norm_conv2d: scale is [3], the input has 2 channels"
-        );
-        assert_eq!(
-            refusal(conv.clone(), DType::Float16, 2),
-            "nn.fused_batch_norm_conv2d: input is float16, must be one of float32, float64"
-        );
-        assert_eq!(
-            refusal(conv.clone(), DType::Float32, 1),
-            "nn.fused_batch_norm_conv2d: a convolution of [1, 4, 4, 1] with [1, 1, 1, 3] takes nothing \
-             normalised as it reads"
-        );
-        let nchw = Conv2D { data_format: DataFormat::Nchw, ..conv };
-        assert_eq!(
-            refusal(nchw, DType::Float32, 2),
-            "nn.fused_batch_norm_conv2d: NCHW runs between transposes"
-        );
+            let refusal = apply_all(FusedBatchNormConv2D { conv }, &inputs).unwrap_err();
+            assert_eq!(refusal.to_string(), format!("nn.fused_batch_norm_conv2d: {wanted}"));
+        }
     }
 }

@@ -91,14 +91,14 @@ pub(super) fn gradients<T: Float>(
     let [dx, dscale, doffset] = outputs else {
         return Err(Error::unsupported(format!("{op}: too few outputs")));
     };
-    let sums = sums(op, is_training, dy, x, statistics, dscale, doffset)?;
+    let sums = scale_and_offset_sums(op, is_training, dy, x, statistics, dscale, doffset)?;
     normalize_grad(Level::best(), dy, x, statistics, scale, sums, dx.data::<T>())
         .map_err(no_scratch(op))
 }
 
 /// The gradients with respect to scale and offset into two outputs, and both again where that with
 /// respect to `x` depends on them.
-pub(super) fn sums<'a, T: Float>(
+pub(super) fn scale_and_offset_sums<'a, T: Float>(
     op: &'static str,
     is_training: bool,
     dy: Upstream<'_, T>,

@@ -5,7 +5,7 @@ use tapeflow_kernels::simd::Level;
 
 use crate::ops::nn::conv2d::no_scratch;
 use crate::ops::nn::fused_conv2d::pool_geometry;
-use crate::ops::nn::{DataFormat, FusedBatchNorm, Pool2D};
+use crate::ops::nn::{FusedBatchNorm, Pool2D};
 use crate::ops::prelude::*;
 
 /// [`FusedBatchNorm`], [`relu`](crate::nn::relu) and [`max_pool`](crate::nn::max_pool) in one pass,
@@ -47,12 +47,7 @@ impl Op for FusedBatchNormRelu {
     }
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
-        let format = self.norm.data_format;
-        if format != DataFormat::Nhwc {
-            let name = self.name();
-            return Err(Error::unsupported(format!("{name}: {format} runs between transposes")));
-        }
-        let mut outputs = self.norm.infer(inputs)?;
+        let mut outputs = self.norm.infer_nhwc(self.name(), inputs)?;
         if let Some(pool) = &self.pool {
             pool_geometry(self.name(), pool, &inputs[0].shape)?;
             let shape = pool.output_shape(self.name(), &inputs[0].shape)?;
@@ -100,7 +95,7 @@ mod tests {
     use super::*;
     use crate::execute::apply_all;
     use crate::ops::array::{cast, ones, zeros};
-    use crate::ops::nn::{FusedBatchNormReluGrad, Padding, relu};
+    use crate::ops::nn::{DataFormat, FusedBatchNormReluGrad, Padding, relu};
     use crate::{GradientTape, UnconnectedGradients};
 
     fn values(shape: [usize; 4], seed: f64, dtype: DType) -> Tensor {

@@ -1,6 +1,6 @@
 //! The statistics of a batch normalisation alone.
 
-use crate::ops::nn::{DataFormat, FusedBatchNorm};
+use crate::ops::nn::FusedBatchNorm;
 use crate::ops::prelude::*;
 
 /// All outputs of [`FusedBatchNorm`] but `y`, for NHWC: where the ops that follow normalise `x`
@@ -34,12 +34,7 @@ impl Op for FusedBatchNormStatistics {
     }
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
-        let format = self.norm.data_format;
-        if format != DataFormat::Nhwc {
-            let name = self.name();
-            return Err(Error::unsupported(format!("{name}: {format} runs between transposes")));
-        }
-        let mut outputs = self.norm.infer(inputs)?;
+        let mut outputs = self.norm.infer_nhwc(self.name(), inputs)?;
         outputs.remove(0);
         Ok(outputs)
     }
@@ -60,6 +55,7 @@ mod tests {
     use super::*;
     use crate::execute::apply_all;
     use crate::ops::array::{cast, ones};
+    use crate::ops::nn::DataFormat;
 
     #[test]
     fn those_of_the_normalisation() {

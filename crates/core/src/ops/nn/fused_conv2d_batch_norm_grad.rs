@@ -7,10 +7,8 @@ use tapeflow_kernels::element::{Float, Number};
 use tapeflow_kernels::simd::Level;
 
 use crate::ops::nn::conv2d::no_scratch;
-use crate::ops::nn::fused_batch_norm_conv2d::{
-    DTYPES, check_normalization, no_windows, normalization,
-};
-use crate::ops::nn::fused_batch_norm_grad::sums;
+use crate::ops::nn::fused_batch_norm_conv2d::{DTYPES, check_normalization, normalization};
+use crate::ops::nn::fused_batch_norm_grad::scale_and_offset_sums;
 use crate::ops::nn::{Conv2D, FusedBatchNormReluGrad};
 use crate::ops::prelude::*;
 
@@ -26,9 +24,9 @@ use crate::ops::prelude::*;
 /// the standard deviation; and for the gradient with respect to the images the filters. `float32` or
 /// `float64`. The results are those of the ops that it stands for, to the last bit.
 ///
-/// Refused is what [`FusedBatchNormConv2D`](crate::nn::FusedBatchNormConv2D) refuses; output channels that
-/// are no multiple of 16; strides, where there is a gradient with respect to the images; and a few images
-/// with many filters, whose gradients are cut by filters and not by images.
+/// Refused is what [`FusedBatchNormConv2D`](crate::nn::FusedBatchNormConv2D) refuses; fewer than 8 images,
+/// or filters of more than 2 MiB, whose gradients are not computed image by image; output channels that
+/// are no multiple of 16; and strides, where there is a gradient with respect to the images.
 ///
 /// It has no gradient of its own, since passes run after differentiation.
 ///
@@ -37,8 +35,8 @@ use crate::ops::prelude::*;
 /// use tapeflow_core::nn::{Conv2D, FusedBatchNormReluGrad, FusedConv2DBatchNormGrad, Padding};
 /// use tapeflow_core::{DType, Shape, Tensor, array};
 ///
-/// let images = Tensor::from_slice(&[4.0f32, 5.0, 6.0], [1, 1, 3, 1])?;
-/// let x = array::ones([1, 1, 2, 16], DType::Float32)?;
+/// let images = array::ones([8, 1, 3, 1], DType::Float32)?;
+/// let x = array::ones([8, 1, 2, 16], DType::Float32)?;
 /// let dy = x.clone();
 /// let number = |value: f32| Tensor::from([value; 16]);
 /// let [scale, offset, mean, inverse] = [2.0, 1.0, 0.0, 1.0].map(number);
@@ -50,8 +48,8 @@ use crate::ops::prelude::*;
 ///     to_images: false,
 /// };
 /// let gradients = apply_all(op, &[&dy, &x, &scale, &offset, &mean, &inverse, &images])?;
-/// assert_eq!(gradients[0].to_vec::<f32>()?[..16], [18.0; 16]);
-/// assert_eq!(gradients[1].to_vec::<f32>()?, [2.0; 16]);
+/// assert_eq!(gradients[0].to_vec::<f32>()?, [32.0; 32]);
+/// assert_eq!(gradients[1].to_vec::<f32>()?, [16.0; 16]);
 /// # Ok::<(), tapeflow_core::Error>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -106,14 +104,19 @@ impl Op for FusedConv2DBatchNormGrad {
         }
         let of_norm = self.norm.infer(norm)?;
         let geometry = self.conv.kernel_geometry(name, &images.shape, &shape)?;
-        let output = self.conv.output_shape(name, &images.shape, &shape)?;
+        let output = Shape::from([geometry.batch, geometry.out_h, geometry.out_w, geometry.out_c]);
         if x.shape != output {
             let x = &x.shape;
             return Err(Error::shape(format!("{name}: x is {x}, the convolution has {output}")));
         }
         check_normalization(name, images, numbers)?;
         if !takes_gradients(&geometry, self.to_images) {
-            return Err(no_windows(name, &images.shape, &shape));
+            let end = if self.to_images { " and the images" } else { "" };
+            return Err(Error::unsupported(format!(
+                "{name}: the gradients of a convolution of {} with {shape}, for the filters{end}, are \
+                 not computed image by image: apply the ops one by one",
+                images.shape
+            )));
         }
         let mut outputs = vec![Spec { shape, ..*x }, of_norm[1], of_norm[2]];
         outputs.extend(self.to_images.then_some(*images));
@@ -138,22 +141,27 @@ impl FusedConv2DBatchNormGrad {
         outputs: &mut [ArrayMut<'_>],
     ) -> Result<()> {
         let (name, Parts { norm, images, numbers, filters }) = (self.name(), self.parts(inputs));
+        let too_few = || Error::unsupported(format!("{name}: too few outputs"));
         let [dfilters, dscale, doffset, dimages @ ..] = outputs else {
-            return Err(Error::unsupported(format!("{name}: too few outputs")));
+            return Err(too_few());
         };
         let geometry = self.conv.kernel_geometry(name, images.shape(), &self.filters_shape)?;
         let pool = self.norm.pool_geometry(norm)?;
         let (dy, statistics, scale) = self.norm.arguments::<T>(norm, pool.as_ref());
         let x = norm[1].data();
-        let sums = sums(name, self.norm.is_training, dy, x, statistics, dscale, doffset)?;
+        let is_training = self.norm.is_training;
+        let sums = scale_and_offset_sums(name, is_training, dy, x, statistics, dscale, doffset)?;
         let images = match self.normalized_images {
             true => Input::NormalizedRelu(normalization(images, numbers)),
             false => Input::Plain(images.data()),
         };
-        let to_images = filters.zip(dimages.first_mut()).map(|(filters, dimages)| ToImages {
-            filters: filters.data(),
-            dimages: dimages.data(),
-        });
+        let to_images = match (filters, dimages) {
+            (None, _) => None,
+            (Some(filters), [dimages, ..]) => {
+                Some(ToImages { filters: filters.data(), dimages: dimages.data() })
+            }
+            (Some(_), []) => return Err(too_few()),
+        };
         let dy = ResultGradient { dy, x, statistics, scale, sums };
         let dfilters = dfilters.data();
         conv2d_backprop_normalized(Level::best(), &geometry, images, dy, dfilters, to_images)
@@ -168,57 +176,59 @@ mod tests {
     use crate::ops::array::ones;
     use crate::ops::nn::Padding;
 
+    /// What is wrong with a call.
+    #[derive(Clone, Copy)]
+    struct Call {
+        rows: usize,
+        filters: [usize; 4],
+        numbers: usize,
+        dtype: DType,
+    }
+
+    /// Nothing but that there is only one image.
+    const ONE_IMAGE: Call =
+        Call { rows: 4, filters: [3, 3, 2, 16], numbers: 2, dtype: DType::Float32 };
+
+    fn refusal(Call { rows, filters, numbers, dtype }: Call) -> String {
+        let of = |shape: [usize; 4]| ones(shape, dtype).unwrap();
+        let per_channel = |channels: usize| ones([channels], DType::Float32).unwrap();
+        let (dy, images, filters) = (of([1, 4, 4, 16]), of([1, rows, 4, 2]), of(filters));
+        let op = FusedConv2DBatchNormGrad {
+            conv: Conv2D::new(1, Padding::Same),
+            norm: FusedBatchNormReluGrad { is_training: true, pool: None },
+            filters_shape: Shape::from(ONE_IMAGE.filters),
+            normalized_images: true,
+            to_images: true,
+        };
+        let (scale, number) = (per_channel(16), per_channel(numbers));
+        let norm = [&dy, &dy, &scale, &scale, &scale, &scale];
+        let rest = [&images, &number, &number, &number, &number, &filters];
+        apply_all(op, &[norm, rest].concat()).unwrap_err().to_string()
+    }
+
     #[test]
     fn refusals_name_the_shapes() {
-        let refusal = |[side, depth]: [usize; 2], dtype, numbers: usize, filters: [usize; 4]| {
-            let of = |shape: [usize; 4]| ones(shape, dtype).unwrap();
-            let per_channel = |channels: usize| ones([channels], DType::Float32).unwrap();
-            let (dy, images) = (of([1, 4, 4, depth]), of([1, side, 4, 2]));
-            let op = FusedConv2DBatchNormGrad {
-                conv: Conv2D::new(1, Padding::Same),
-                norm: FusedBatchNormReluGrad { is_training: true, pool: None },
-                filters_shape: Shape::from([3, 3, 2, depth]),
-                normalized_images: true,
-                to_images: true,
-            };
-            let (scale, number, filters) = (per_channel(depth), per_channel(numbers), of(filters));
-            let norm = [&dy, &dy, &scale, &scale, &scale, &scale];
-            let rest = [&images, &number, &number, &number, &number, &filters];
-            apply_all(op, &[norm, rest].concat()).unwrap_err().to_string()
-        };
-        for (sizes, dtype, numbers, filters, wanted) in [
+        for (call, wanted) in [
             (
-                [5, 16],
-                DType::Float32,
-                2,
-                [3, 3, 2, 16],
+                Call { rows: 5, ..ONE_IMAGE },
                 "x is [1, 4, 4, 16], the convolution has [1, 5, 4, 16]",
             ),
-            ([4, 16], DType::Float32, 3, [3, 3, 2, 16], "scale is [3], the input has 2 channels"),
             (
-                [4, 16],
-                DType::Float32,
-                2,
-                [5, 3, 2, 16],
+                Call { filters: [5, 3, 2, 16], ..ONE_IMAGE },
                 "filters are [5, 3, 2, 16], not [3, 3, 2, 16]",
             ),
+            (Call { numbers: 3, ..ONE_IMAGE }, "scale is [3], the input has 2 channels"),
             (
-                [4, 16],
-                DType::BFloat16,
-                2,
-                [3, 3, 2, 16],
+                Call { dtype: DType::BFloat16, ..ONE_IMAGE },
                 "x is bfloat16, must be one of float32, float64",
             ),
             (
-                [4, 3],
-                DType::Float32,
-                2,
-                [3, 3, 2, 3],
-                "a convolution of [1, 4, 4, 2] with [3, 3, 2, 3] takes nothing normalised as it reads",
+                ONE_IMAGE,
+                "the gradients of a convolution of [1, 4, 4, 2] with [3, 3, 2, 16], for the filters \
+                 and the images, are not computed image by image: apply the ops one by one",
             ),
         ] {
-            let wanted = format!("nn.fused_conv2d_batch_norm_grad: {wanted}");
-            assert_eq!(refusal(sizes, dtype, numbers, filters), wanted);
+            assert_eq!(refusal(call), format!("nn.fused_conv2d_batch_norm_grad: {wanted}"));
         }
     }
 }
