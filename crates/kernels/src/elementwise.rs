@@ -2,6 +2,9 @@
 //!
 //! Each takes the arithmetic as a closure, compiled once per type and run in vector registers of
 //! the best level the CPU has. Work is cut into fixed chunks of the output.
+//!
+//! Closures hold what they need, a learning rate say, and are moved into the loops: behind a reference
+//! the output might be, for all the compiler knows, and it would compute one element after the other.
 
 use crate::element::Element;
 use crate::parallel::{SharedMut, for_each_chunk_mut, for_each_index};
@@ -28,7 +31,7 @@ pub fn unary<A: Element, C: Element>(x: &[A], out: &mut [C], f: impl Fn(A) -> C 
     assert_eq!(x.len(), out.len());
     for_each_chunk_mut(out, CHUNK, |chunk_index, out| {
         let x = &x[chunk_index * CHUNK..][..out.len()];
-        vectorize_for::<C, _>(|| {
+        vectorize_for::<C, _>(move || {
             for (out, &x) in out.iter_mut().zip(x) {
                 *out = f(x);
             }
@@ -244,7 +247,7 @@ pub fn zip_in_place<A: Element, B: Element>(
     assert_eq!(x.len(), y.len());
     for_each_chunk_mut(y, CHUNK, |chunk_index, y| {
         let x = &x[chunk_index * CHUNK..][..y.len()];
-        vectorize_for::<A, _>(|| {
+        vectorize_for::<A, _>(move || {
             for (y, &x) in y.iter_mut().zip(x) {
                 *y = f(*y, x);
             }
@@ -273,7 +276,7 @@ pub fn zip2_in_place<A: Element, B: Element, C: Element>(
     for_each_chunk_mut(z, CHUNK, |chunk_index, z| {
         let start = chunk_index * CHUNK;
         let (x, y) = (&x[start..][..z.len()], &y[start..][..z.len()]);
-        vectorize_for::<A, _>(|| {
+        vectorize_for::<A, _>(move || {
             for ((z, &x), &y) in z.iter_mut().zip(x).zip(y) {
                 *z = f(*z, x, y);
             }
@@ -305,7 +308,7 @@ pub fn zip_three_in_place<A: Element, B: Element>(
         // SAFETY: chunks do not overlap.
         let [p, q, r] = arrays.each_ref().map(|array| unsafe { array.range(start, end) });
         let x = &x[start..end];
-        vectorize_for::<A, _>(|| {
+        vectorize_for::<A, _>(move || {
             for (((p, q), r), &x) in p.iter_mut().zip(q).zip(r).zip(x) {
                 [*p, *q, *r] = f([*p, *q, *r], x);
             }

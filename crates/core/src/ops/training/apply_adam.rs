@@ -53,7 +53,7 @@ impl Op for ApplyAdam {
             let epsilon = T::from_f64(self.epsilon);
             let weights = [self.beta_1, self.beta_2].map(|beta| T::from_f64(1.0 - beta));
             let mix = |old: T, new: T, weight: T| old.add(new.sub(old).mul(weight));
-            let update = |[w, m, v]: [T; 3], g: T| {
+            let update = move |[w, m, v]: [T; 3], g: T| {
                 let (m, v) = (mix(m, g, weights[0]), mix(v, g.mul(g), weights[1]));
                 [w.sub(m.mul(alpha).div(v.sqrt().add(epsilon))), m, v]
             };

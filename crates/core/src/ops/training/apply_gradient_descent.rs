@@ -32,7 +32,7 @@ impl Op for ApplyGradientDescent {
         let (learning_rate, gradient) = (inputs[0].data::<f32>()[0], inputs[1]);
         dispatch!(float, gradient.dtype(), T => {
             let learning_rate = T::from_f32(learning_rate);
-            let step = |w: T, g: T| w.sub(g.mul(learning_rate));
+            let step = move |w: T, g: T| w.sub(g.mul(learning_rate));
             zip_in_place(outputs[0].data(), gradient.data(), step);
             Ok(())
         })

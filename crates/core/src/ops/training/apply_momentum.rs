@@ -42,12 +42,12 @@ impl Op for ApplyMomentum {
             let learning_rate = T::from_f32(learning_rate);
             // TensorFlow takes the constant through float32, whatever the variable's dtype.
             let momentum = T::from_f32(self.momentum as f32);
-            let moved = |v: T, g: T| v.mul(momentum).sub(g.mul(learning_rate));
+            let moved = move |v: T, g: T| v.mul(momentum).sub(g.mul(learning_rate));
             let gradient = gradient.data::<T>();
             zip_in_place(velocity.data(), gradient, moved);
             let velocity = &*velocity.data::<T>();
             if self.nesterov {
-                zip2_in_place(w.data(), velocity, gradient, |w: T, v, g| w.add(moved(v, g)));
+                zip2_in_place(w.data(), velocity, gradient, move |w: T, v, g| w.add(moved(v, g)));
             } else {
                 zip_in_place(w.data(), velocity, |w: T, v: T| w.add(v));
             }
