@@ -124,22 +124,33 @@ fn by_parts<A: Element, B: Element, C: Element>(
 struct Operand<'a, T> {
     values: &'a [T],
     walk: Walk<1>,
+    /// Whether it is repeated as a whole, so often that every block is the same: the bias of a layer.
+    fills_blocks: bool,
 }
 
 impl<'a, T: Element> Operand<'a, T> {
     fn new(values: &'a [T], dims: &[usize], out_dims: &[usize]) -> Self {
-        Self { values, walk: Walk::new(out_dims, [&broadcast_strides(dims, out_dims)]) }
+        let walk = Walk::new(out_dims, [&broadcast_strides(dims, out_dims)]);
+        let first = dims.iter().take_while(|&&dim| dim == 1).count();
+        let whole = out_dims.ends_with(&dims[first..]);
+        let fills_blocks = whole && !values.is_empty() && BLOCK.is_multiple_of(values.len());
+        Self { values, walk, fills_blocks }
     }
 
-    /// The elements that broadcast to `start..start + len` of the result: in place where they lie side
-    /// by side, else copied to a block.
+    /// The elements that broadcast to `start..start + len` of the result, where blocks start: in place
+    /// where they lie side by side, else copied to a block. What is in `block` comes from a block before,
+    /// no shorter than this one.
     fn part<'b>(&'b self, start: usize, len: usize, block: &'b mut Option<[T; BLOCK]>) -> &'b [T] {
         let step = self.walk.row_strides()[0];
-        match self.walk.within_row(start, len) {
-            Some(from) if step == 1 || len == 1 => return &self.values[from..from + len],
-            _ => {}
+        let filled = self.fills_blocks && block.is_some();
+        let in_place = (step == 1 || len == 1) && !filled;
+        if in_place && let Some(from) = self.walk.within_row(start, len) {
+            return &self.values[from..from + len];
         }
         let block = &mut block.get_or_insert_with(|| [T::zeroed(); BLOCK])[..len];
+        if filled {
+            return block;
+        }
         let mut done = 0;
         self.walk.rows(start, len, |[from], len| {
             let (from, row) = (from as usize, &mut block[done..done + len]);
