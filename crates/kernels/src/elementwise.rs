@@ -92,7 +92,7 @@ pub fn binary<A: Element, B: Element, C: Element>(
     assert_eq!(out.len(), out_dims.iter().product());
     let (x, y) = (Operand::new(x, x_dims, out_dims), Operand::new(y, y_dims, out_dims));
     by_parts(&x, &y, out, &|x, y, out| {
-        vectorize_for::<C, _>(|| {
+        vectorize_for::<C, _>(move || {
             for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
                 *out = f(x, y);
             }

@@ -6,7 +6,7 @@ mod common;
 mod geometry;
 
 use common::{Random, assert_close};
-use geometry::{random_conv, random_pool};
+use geometry::{random_conv, random_pool, same_conv};
 use tapeflow_kernels::conv::fused::{
     BiasRelu, NO_PLACE, conv2d_backprop_filter_pooled, conv2d_bias, conv2d_bias_max_pool,
     relu_max_pool_grad,
@@ -116,27 +116,6 @@ fn compare<T: Float>(
         conv2d_backprop_filter_at(level, g, &x, &expected.d_conv, &mut expected_filters).unwrap();
         assert_same(&d_filters, &expected_filters, &what("conv2d_backprop_filter_pooled"));
         assert_same(d_bias, &expected.d_bias, &what("bias of conv2d_backprop_filter_pooled"));
-    }
-}
-
-fn same_conv([batch, size, in_c, out_c]: [usize; 4]) -> Conv2dGeometry {
-    Conv2dGeometry {
-        batch,
-        in_h: size,
-        in_w: size,
-        in_c,
-        k_h: 3,
-        k_w: 3,
-        out_c,
-        out_h: size,
-        out_w: size,
-        stride_h: 1,
-        stride_w: 1,
-        dilation_h: 1,
-        dilation_w: 1,
-        pad_top: 1,
-        pad_left: 1,
-        groups: 1,
     }
 }
 

@@ -8,7 +8,7 @@ mod common;
 mod geometry;
 
 use common::Random;
-use geometry::{axis, random_conv, random_pool};
+use geometry::{axis, random_conv, random_pool, same_conv};
 use tapeflow_kernels::batch_norm::{
     Statistics, Upstream, normalize_grad, normalize_max_pool, normalize_relu,
 };
@@ -187,39 +187,17 @@ fn random_shapes() {
     }
 }
 
-/// A 3x3 convolution that keeps the size of the images.
-fn same(batch: usize, in_c: usize, side: usize, out_c: usize) -> Conv2dGeometry {
-    Conv2dGeometry {
-        batch,
-        in_h: side,
-        in_w: side,
-        in_c,
-        k_h: 3,
-        k_w: 3,
-        out_c,
-        out_h: side,
-        out_w: side,
-        stride_h: 1,
-        stride_w: 1,
-        dilation_h: 1,
-        dilation_w: 1,
-        pad_top: 1,
-        pad_left: 1,
-        groups: 1,
-    }
-}
-
 #[test]
 fn images_in_several_bands() {
     // The input gradient's, then the convolution's too.
-    compare::<f32>(&mut Random::new(63), same(8, 3, 48, 48), true);
-    compare::<f32>(&mut Random::new(64), same(8, 40, 44, 16), true);
+    compare::<f32>(&mut Random::new(63), same_conv([8, 48, 3, 48]), true);
+    compare::<f32>(&mut Random::new(64), same_conv([8, 44, 40, 16]), true);
 }
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     let mut random = Random::new(62);
-    let layer = Layer::<f32>::new(&mut random, same(19, 5, 9, 32));
+    let layer = Layer::<f32>::new(&mut random, same_conv([19, 9, 5, 32]));
     let Layer { g, x, filters, before, behind, conv, dy, .. } = &layer;
     let [scale, offset, ..] = &behind.0;
     let results = [1, 2, 3].map(|threads| {

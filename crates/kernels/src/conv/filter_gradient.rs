@@ -40,10 +40,12 @@ pub(super) trait OutputGradient<T>: Sync {
     fn image_done(&self, _image: usize, _scratch: &mut [T]) {}
 
     /// Channels whose gradient is summed over all pixels besides: all or none.
-    fn bias_len(&self) -> usize;
+    fn bias_len(&self) -> usize {
+        0
+    }
 
     /// Adds the sum over the pixels of an image.
-    fn add_bias(&self, image: usize, sums: &mut [T]);
+    fn add_bias(&self, _image: usize, _sums: &mut [T]) {}
 }
 
 /// The distance of pixels that tiles read in place.
@@ -239,10 +241,4 @@ impl<T: Number> OutputGradient<T> for InMemory<'_, T> {
         }
         scratch
     }
-
-    fn bias_len(&self) -> usize {
-        0
-    }
-
-    fn add_bias(&self, _image: usize, _sums: &mut [T]) {}
 }

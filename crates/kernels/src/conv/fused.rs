@@ -322,14 +322,18 @@ pub fn conv2d_backprop_filter_pooled<T: Number>(
     conv2d_backprop_filter_at(level, geometry, x, conv.as_slice(), dfilters)
 }
 
-fn check_pooled(geometry: &Conv2dGeometry, pool: &Pool2dGeometry, y: usize, places: usize) {
-    let g = geometry;
-    pool.check(g.batch * g.out_image_len(), y);
+/// Panics unless the convolution's output is what is pooled.
+pub(super) fn check_pooling(g: &Conv2dGeometry, pool: &Pool2dGeometry) {
     assert_eq!(
         (pool.batch, pool.in_h, pool.in_w, pool.channels),
         (g.batch, g.out_h, g.out_w, g.out_c),
         "conv2d: pooled by {pool:?}"
     );
+}
+
+fn check_pooled(geometry: &Conv2dGeometry, pool: &Pool2dGeometry, y: usize, places: usize) {
+    pool.check(geometry.batch * geometry.out_image_len(), y);
+    check_pooling(geometry, pool);
     assert!(places == y && pool.k_h.saturating_mul(pool.k_w) <= MAX_WINDOW, "pool: {pool:?}");
 }
 

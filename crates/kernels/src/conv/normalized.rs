@@ -9,6 +9,7 @@
 use std::ops::Range;
 
 use super::filter_gradient::{self, OutputGradient, pixel_stride};
+use super::fused::check_pooling;
 use super::{Conv2dGeometry, forward, input_gradient};
 use crate::batch_norm::{InputGradient, NormalizedRelu, Statistics, Upstream};
 use crate::buffer::AllocError;
@@ -161,8 +162,7 @@ pub fn conv2d_backprop_normalized<T: Float + Number<Accumulator = T>>(
     assert!(takes_gradients(g, to_images.is_some()), "conv2d: normalised gradients of {g:?}");
     assert_eq!(dy.statistics.mean.len(), g.out_c, "conv2d: channels of {g:?}");
     if let Upstream::ReluMaxPool { pool, .. } = dy.dy {
-        let pooled = (pool.batch, pool.in_h, pool.in_w, pool.channels);
-        assert_eq!(pooled, (g.batch, g.out_h, g.out_w, g.out_c), "conv2d: pooled by {pool:?}");
+        check_pooling(g, pool);
     }
 
     let images_plan;
@@ -222,12 +222,6 @@ impl<T: Float> OutputGradient<T> for Source<'_, T> {
             unsafe { phase.band(dy, image, band, dimages, scratch) };
         }
     }
-
-    fn bias_len(&self) -> usize {
-        0
-    }
-
-    fn add_bias(&self, _image: usize, _sums: &mut [T]) {}
 }
 
 #[cfg(test)]
@@ -254,16 +248,15 @@ mod tests {
             pad_left: 1,
             groups: 1,
         };
-        let passes = |geometry: Conv2dGeometry, to_images| takes_gradients(&geometry, to_images);
-        assert!(passes(same, true) && passes(same, false));
+        assert!(takes_gradients(&same, true) && takes_gradients(&same, false));
         let strided = Conv2dGeometry { stride_h: 2, out_h: 7, ..same };
-        assert!(passes(strided, false) && !passes(strided, true));
+        assert!(takes_gradients(&strided, false) && !takes_gradients(&strided, true));
         let pointwise = Conv2dGeometry { k_h: 1, k_w: 1, pad_top: 0, pad_left: 0, ..same };
         let few_images = Conv2dGeometry { batch: 7, ..same };
         let large_filters = Conv2dGeometry { in_c: 256, out_c: 256, ..same };
         let odd_channels = Conv2dGeometry { out_c: 10, ..same };
         for other in [pointwise, few_images, large_filters, odd_channels] {
-            assert!(!passes(other, true) && !passes(other, false), "{other:?}");
+            assert!(!takes_gradients(&other, true) && !takes_gradients(&other, false), "{other:?}");
             assert_eq!(takes(&other), other != pointwise);
         }
         assert!(!takes(&Conv2dGeometry { groups: 2, ..same }));

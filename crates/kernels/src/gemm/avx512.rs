@@ -1,8 +1,8 @@
 //! The `f32` tile for AVX-512: up to 14 rows of 32 columns.
 //!
 //! 28 of the 32 registers hold sums, two hold a row of B and one the current element of A. Most
-//! multiply-adds read their element themselves ([`Walk`]) where the layout of A allows, as many as the
-//! CPU can read while it multiplies, which saves the instructions that would.
+//! multiply-adds read their element themselves ([`Walk`]) where the layout of A allows, nearly as
+//! many as the CPU can read while it multiplies, which saves the instructions that would.
 
 mod walk;
 

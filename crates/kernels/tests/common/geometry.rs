@@ -66,3 +66,25 @@ pub fn random_pool(random: &mut Random, conv: &Conv2dGeometry) -> Pool2dGeometry
         pad_left,
     }
 }
+
+/// A 3x3 convolution that keeps the size of the images.
+pub fn same_conv([batch, size, in_c, out_c]: [usize; 4]) -> Conv2dGeometry {
+    Conv2dGeometry {
+        batch,
+        in_h: size,
+        in_w: size,
+        in_c,
+        k_h: 3,
+        k_w: 3,
+        out_c,
+        out_h: size,
+        out_w: size,
+        stride_h: 1,
+        stride_w: 1,
+        dilation_h: 1,
+        dilation_w: 1,
+        pad_top: 1,
+        pad_left: 1,
+        groups: 1,
+    }
+}

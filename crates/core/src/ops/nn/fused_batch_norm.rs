@@ -97,11 +97,15 @@ impl FusedBatchNorm {
 
     /// The outputs' specs, for an op that runs on NHWC; `op` is named in the refusal of other formats.
     pub(super) fn infer_nhwc(&self, op: &str, inputs: &[Spec]) -> Result<Vec<Spec>> {
-        if self.data_format != DataFormat::Nhwc {
-            let format = self.data_format;
-            return Err(Error::unsupported(format!("{op}: {format} runs between transposes")));
-        }
+        self.check_nhwc(op)?;
         self.infer(inputs)
+    }
+
+    fn check_nhwc(&self, op: &str) -> Result<()> {
+        match self.data_format {
+            DataFormat::Nhwc => Ok(()),
+            format => Err(Error::unsupported(format!("{op}: {format} runs between transposes"))),
+        }
     }
 
     /// The epsilon that is added.
@@ -140,6 +144,15 @@ pub(super) fn check_per_channel(
     Ok(())
 }
 
+/// Refuses scale, offset, mean and one over the deviation, the first of `numbers`, that are not one for
+/// each channel of NHWC images, or of another dtype than their statistics.
+pub(super) fn check_normalization(op: &str, images: &Spec, numbers: &[Spec]) -> Result<()> {
+    let names = ["scale", "offset", "mean", "inverse_deviation"];
+    names.iter().zip(numbers).try_for_each(|(argument, spec)| {
+        check_per_channel(op, argument, spec, statistics_dtype(images.dtype), images.shape[3])
+    })
+}
+
 impl Op for FusedBatchNorm {
     fn name(&self) -> &'static str {
         "nn.fused_batch_norm"
@@ -166,11 +179,7 @@ impl Op for FusedBatchNorm {
     }
 
     fn run(&self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<()> {
-        let name = self.name();
-        if self.data_format != DataFormat::Nhwc {
-            let format = self.data_format;
-            return Err(Error::unsupported(format!("{name}: {format} runs between transposes")));
-        }
+        self.check_nhwc(self.name())?;
         dispatch_wide!(float, self, inputs, outputs, inputs[0].dtype(), T => {
             self.run_in::<T>(inputs, outputs)
         })

@@ -7,7 +7,7 @@ use tapeflow_kernels::simd::Level;
 
 use crate::ops::nn::Conv2D;
 use crate::ops::nn::conv2d::no_scratch;
-use crate::ops::nn::fused_batch_norm::check_per_channel;
+use crate::ops::nn::fused_batch_norm::check_normalization;
 use crate::ops::prelude::*;
 
 /// The dtypes whose statistics are of the same dtype. What is normalised in another one is rounded before
@@ -82,14 +82,6 @@ impl Op for FusedBatchNormConv2D {
     fn gradient(&self) -> Gradient {
         Gradient::NotDifferentiable
     }
-}
-
-/// Refuses numbers for the channels of images that are not as many, or of another dtype.
-pub(super) fn check_normalization(op: &str, images: &Spec, numbers: &[Spec]) -> Result<()> {
-    let names = ["scale", "offset", "mean", "inverse_deviation"];
-    names.iter().zip(numbers).try_for_each(|(argument, spec)| {
-        check_per_channel(op, argument, spec, images.dtype, images.shape[3])
-    })
 }
 
 /// Images and the four numbers of each of their channels, as kernels take them.

@@ -4,7 +4,7 @@ use tapeflow_kernels::batch_norm::{Statistics, Upstream};
 use tapeflow_kernels::pool::Pool2dGeometry;
 
 use crate::ops::nn::Pool2D;
-use crate::ops::nn::fused_batch_norm::{check_per_channel, statistics_dtype};
+use crate::ops::nn::fused_batch_norm::check_normalization;
 use crate::ops::nn::fused_batch_norm_grad::gradients;
 use crate::ops::nn::fused_conv2d::pool_geometry;
 use crate::ops::nn::fused_pool_relu_grad::check_pooled;
@@ -53,10 +53,7 @@ impl Op for FusedBatchNormReluGrad {
         if x.shape[3] == 0 || self.pool.is_none() && dy.shape != x.shape {
             return Err(Error::shape(format!("{name}: dy is {}, x is {}", dy.shape, x.shape)));
         }
-        let numbers = ["scale", "offset", "mean", "inverse_deviation"];
-        for (argument, spec) in numbers.iter().zip(&inputs[2..]) {
-            check_per_channel(name, argument, spec, statistics_dtype(x.dtype), x.shape[3])?;
-        }
+        check_normalization(name, x, &inputs[2..])?;
         if let Some(pool) = &self.pool {
             pool_geometry(name, pool, &x.shape)?;
             check_pooled(name, dy, &inputs[6], &pool.output_shape(name, &x.shape)?)?;

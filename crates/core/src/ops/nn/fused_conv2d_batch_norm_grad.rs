@@ -7,7 +7,8 @@ use tapeflow_kernels::element::{Float, Number};
 use tapeflow_kernels::simd::Level;
 
 use crate::ops::nn::conv2d::no_scratch;
-use crate::ops::nn::fused_batch_norm_conv2d::{DTYPES, check_normalization, normalization};
+use crate::ops::nn::fused_batch_norm::check_normalization;
+use crate::ops::nn::fused_batch_norm_conv2d::{DTYPES, normalization};
 use crate::ops::nn::fused_batch_norm_grad::scale_and_offset_sums;
 use crate::ops::nn::{Conv2D, FusedBatchNormReluGrad};
 use crate::ops::prelude::*;

@@ -78,8 +78,7 @@ fn for_each_band(
     for_each_piece(g.batch * bands, most.rows * most.cols, |piece, scratch| {
         let (image, first_row) = (piece / bands, piece % bands * band_rows);
         let rows = band_rows.min(pool.out_h - first_row);
-        let image_x = &x[image * g.in_image_len()..][..g.in_image_len()];
-        let input = window(g, pool, first_row, rows).copy(image_size(g), &image_x, 0, scratch);
+        let input = window(g, pool, first_row, rows).copy(image_size(g), &x, image, scratch);
         let start = (image * pool.out_h + first_row) * row_len;
         let end = start + rows * row_len;
         // SAFETY: the rows of a band belong to this piece alone.
